@@ -1,0 +1,63 @@
+//! [`Cause`]: the event a change is due to.
+//!
+//! One event, one effect, one reply: the transaction token, the revision's key and the reply's nonce all
+//! come from the event's id, and the times in records from the time in that id. So two deliveries of one
+//! event build identical requests, in one process or in two.
+
+use std::fmt;
+
+use crate::clock::Timestamp;
+
+/// The snowflake of a Discord message or interaction; jobs and the command line make one of the same form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CauseId(pub u64);
+
+impl fmt::Display for CauseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Who did what, where and when, as far as records need to know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    pub id: CauseId,
+    /// The server's id; 0 stands for the instance itself and for direct messages.
+    pub server_id: u64,
+    pub actor_id: u64,
+    /// The time in the snowflake, never the clock's.
+    pub at: Timestamp,
+}
+
+impl Cause {
+    pub fn new(event_id: u64, server_id: u64, actor_id: u64) -> Self {
+        Self { id: CauseId(event_id), server_id, actor_id, at: Timestamp::of_snowflake(event_id) }
+    }
+
+    /// The `ClientRequestToken` of the event's transaction, at most 36 characters (a DynamoDB rule).
+    /// `attempt` counts the definite conflicts after which the handler read again.
+    pub fn token(&self, attempt: usize) -> String {
+        match attempt {
+            0 => self.id.to_string(),
+            n => format!("{}-{n}", self.id),
+        }
+    }
+
+    /// The nonce of one part of the reply: unique for the bot, at most 25 characters (a Discord rule).
+    pub fn nonce(&self, part: usize) -> String {
+        format!("{}-{part}", self.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_and_nonces_fit_the_largest_snowflake() {
+        let cause = Cause::new(u64::MAX, 1, 2);
+        assert!(cause.token(99).len() <= 36);
+        assert!(cause.nonce(99).len() <= 25);
+        assert_ne!(cause.token(0), cause.token(1));
+    }
+}

@@ -1,0 +1,610 @@
+//! What a command can reach and return.
+//!
+//! A command is a [`Command`] value: its words, its options and a function from [`Context`] and [`Args`] to
+//! an [`Answer`]. All doors (prefix, mention, direct message, slash) lead to that one function; what differs
+//! between them ends before it. A [`Reply`] is data, rendered and sent once by `bot::reply`.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+
+use crate::cause::Cause;
+use crate::clock::Clock;
+use crate::dynamo::{self, Dynamo, TableSpec};
+
+pub mod discord;
+
+pub use discord::Discord;
+
+/// One file under `commands/`: its commands, controls and tables. `commands::ALL` lists them, and help,
+/// slash registration, README, tables, IAM policy and tests derive from that list.
+pub struct Feature {
+    pub name: &'static str,
+    pub commands: &'static [Command],
+    /// Buttons, select menus and modals, by the verb their `custom_id` starts with.
+    pub controls: &'static [Control],
+    pub menus: &'static [Menu],
+    pub tables: &'static [TableSpec],
+    /// Work that lasts as long as the bot, such as writing counts to the store.
+    pub background: Option<Background>,
+}
+
+impl Feature {
+    /// A feature without anything, to be filled by struct update.
+    pub const EMPTY: Self =
+        Self { name: "", commands: &[], controls: &[], menus: &[], tables: &[], background: None };
+}
+
+/// Lasts until the token is cancelled, and flushes before it ends.
+pub type Background = fn(Arc<Services>, CancellationToken) -> BoxFuture<'static, ()>;
+
+/// One command: the words that call it, what it takes, who may, and what it does.
+pub struct Command {
+    /// The words after the prefix: `["remember", "rem"]`, `["mem edit"]`. Empty: no text form.
+    pub prefix: &'static [&'static str],
+    /// The slash commands with the same meaning: `["rem set", "remember"]`. Empty: no slash form.
+    pub slash: &'static [&'static str],
+    /// One line for help and Discord's command list, at most 100 characters (a Discord rule).
+    pub summary: &'static str,
+    /// What follows the words, as help and usage errors show it: `<key> is <value>`.
+    pub usage: &'static str,
+    /// Required ones first (a Discord rule).
+    pub options: &'static [Param],
+    /// Reads the options out of the text door's words.
+    pub parse: fn(&Command, &str) -> Result<Args>,
+    pub place: Place,
+    pub level: Level,
+    /// Whether the slash answer is for the caller's eyes only: (e) in the catalogue.
+    pub private: bool,
+    pub run: fn(Context, Args) -> BoxFuture<'static, Result<Answer>>,
+}
+
+impl Command {
+    /// Everybody, everywhere, in public, options by position; to be filled by struct update.
+    pub const DEFAULT: Self = Self {
+        prefix: &[],
+        slash: &[],
+        summary: "",
+        usage: "",
+        options: &[],
+        parse: Args::by_position,
+        place: Place::Anywhere,
+        level: Level::Everyone,
+        private: false,
+        run: |_, _| Box::pin(async { Ok(Answer::Nothing) }),
+    };
+
+    /// The name it is known by: its first prefix form, else its first slash form.
+    pub fn name(&self) -> &'static str {
+        self.prefix.first().or(self.slash.first()).copied().unwrap_or_default()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Servers only; in a direct message the caller is told so.
+    Server,
+    Anywhere,
+}
+
+/// Who may run a command, before a server's own rules. What depends on the record, such as its owner, is
+/// decided on the record as read for the change, not here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    Everyone,
+    /// Manage Messages in the channel.
+    Moderator,
+    /// Manage Server.
+    Admin,
+    /// The ids in `BOT_OWNERS`.
+    BotOwner,
+}
+
+/// An option of a command.
+pub struct Param {
+    pub name: &'static str,
+    pub description: &'static str,
+    pub kind: Kind,
+    pub required: bool,
+    /// Choices while typing, from memory only: Discord wants them within 500 ms.
+    pub suggest: Option<Suggest>,
+}
+
+impl Param {
+    pub const fn required(name: &'static str, description: &'static str, kind: Kind) -> Self {
+        Self { name, description, kind, required: true, suggest: None }
+    }
+
+    pub const fn optional(name: &'static str, description: &'static str, kind: Kind) -> Self {
+        Self { name, description, kind, required: false, suggest: None }
+    }
+
+    pub const fn suggesting(self, suggest: Suggest) -> Self {
+        Self { suggest: Some(suggest), ..self }
+    }
+}
+
+/// At most 25 choices for what is typed so far; empty when in doubt.
+pub type Suggest = fn(&Arc<Services>, server_id: u64, typed: &str) -> Vec<Choice>;
+
+/// One suggestion: what is shown, and what is sent when it is picked. At most 100 characters each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    pub label: String,
+    pub value: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Text,
+    Integer { min: i64, max: i64 },
+    Bool,
+    Person,
+}
+
+/// The value of one option.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    Text(String),
+    Integer(i64),
+    Bool(bool),
+    Person(u64),
+}
+
+/// The options of one call, by name, whichever door they came through.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Args(Vec<(&'static str, Value)>);
+
+impl Args {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn with(mut self, name: &'static str, value: Value) -> Self {
+        self.0.push((name, value));
+        self
+    }
+
+    pub fn with_text(self, name: &'static str, text: impl Into<String>) -> Self {
+        self.with(name, Value::Text(text.into()))
+    }
+
+    /// Reads options from left to right, a word each; the last one of the command takes the rest of the line.
+    pub fn by_position(command: &Command, text: &str) -> Result<Self> {
+        let mut rest = text.trim();
+        let mut args = Self::new();
+        for (place, param) in command.options.iter().enumerate() {
+            if rest.is_empty() {
+                break;
+            }
+            let last = place + 1 == command.options.len();
+            let (word, after) = match rest.split_once(char::is_whitespace) {
+                Some((word, after)) if !last => (word, after.trim_start()),
+                _ => (rest, ""),
+            };
+            args = args.with(param.name, param.read(word)?);
+            rest = after;
+        }
+        Ok(args)
+    }
+
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
+
+    /// The text of an option; `None` if it was left out or holds nothing but white space.
+    pub fn maybe_text(&self, name: &str) -> Option<&str> {
+        match self.get(name) {
+            Some(Value::Text(text)) if !text.trim().is_empty() => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The text of a required option.
+    pub fn text(&self, name: &str) -> Result<&str> {
+        self.maybe_text(name).ok_or_else(|| Error::Usage(format!("The {name} is missing")))
+    }
+
+    pub fn integer(&self, name: &str) -> Option<i64> {
+        match self.get(name) {
+            Some(Value::Integer(number)) => Some(*number),
+            _ => None,
+        }
+    }
+
+    pub fn flag(&self, name: &str) -> bool {
+        matches!(self.get(name), Some(Value::Bool(true)))
+    }
+
+    pub fn person(&self, name: &str) -> Option<u64> {
+        match self.get(name) {
+            Some(Value::Person(id)) => Some(*id),
+            _ => None,
+        }
+    }
+}
+
+impl Param {
+    /// Reads one option from text.
+    pub fn read(&self, word: &str) -> Result<Value> {
+        match self.kind {
+            Kind::Text => Ok(Value::Text(word.to_owned())),
+            Kind::Person => person(word).map(Value::Person).ok_or_else(not_a_person),
+            Kind::Bool => match word.to_ascii_lowercase().as_str() {
+                "true" | "1" | "yes" | "on" => Ok(Value::Bool(true)),
+                "false" | "0" | "no" | "off" => Ok(Value::Bool(false)),
+                _ => Err(Error::Usage(format!("The {} is on or off", self.name))),
+            },
+            Kind::Integer { min, max } => match word.parse() {
+                Ok(number) if (min..=max).contains(&number) => Ok(Value::Integer(number)),
+                _ => Err(Error::Usage(format!("The {} is a number from {min} to {max}", self.name))),
+            },
+        }
+    }
+}
+
+/// The id in a mention of a person, or the digits of one: 17 to 20 of them.
+pub fn person(text: &str) -> Option<u64> {
+    let inner = text.strip_prefix("<@").and_then(|rest| rest.strip_suffix('>'));
+    let digits = inner.map_or(text, |rest| rest.strip_prefix('!').unwrap_or(rest));
+    let all_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
+    ((17..=20).contains(&digits.len()) && all_digits).then(|| digits.parse().ok()).flatten()
+}
+
+pub fn not_a_person() -> Error {
+    Error::Refused("⚠ I need a person: mention them or give their id".to_owned())
+}
+
+/// The verb in a control's `custom_id`, `verb:fields`, and what a press does.
+pub struct Control {
+    pub verb: &'static str,
+    pub run: fn(Context, Press) -> BoxFuture<'static, Result<Answer>>,
+}
+
+/// A pressed button, a choice in a select menu, or a submitted modal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Press {
+    /// What follows the verb in the `custom_id`. It comes from outside: parse it strictly.
+    pub fields: String,
+    /// The chosen values of a select menu.
+    pub values: Vec<String>,
+    /// The inputs of a modal, by their `custom_id`.
+    pub inputs: Vec<(String, String)>,
+}
+
+impl Press {
+    pub fn input(&self, id: &str) -> Option<&str> {
+        self.inputs.iter().find(|(known, _)| known == id).map(|(_, text)| text.as_str())
+    }
+}
+
+/// An entry in the context menu of a message.
+pub struct Menu {
+    pub name: &'static str,
+    pub place: Place,
+    pub run: fn(Context, Target) -> BoxFuture<'static, Result<Answer>>,
+}
+
+/// The message that a menu was opened on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    pub message_id: u64,
+    pub author_id: u64,
+    pub text: String,
+}
+
+/// How the caller reached us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    Prefix,
+    Mention,
+    DirectMessage,
+    Slash,
+    /// A button, a select menu, a modal or a message menu.
+    Control,
+}
+
+/// The person who called, as known when the event arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    pub id: u64,
+    pub name: String,
+    pub moderator: bool,
+    pub admin: bool,
+    /// Holds Mention Everyone in this channel.
+    pub mentions_everyone: bool,
+    pub bot_owner: bool,
+}
+
+/// Everything one answer can be made from.
+#[derive(Clone)]
+pub struct Context {
+    pub services: Arc<Services>,
+    pub cause: Cause,
+    pub caller: Caller,
+    pub door: Door,
+    pub channel_id: u64,
+    /// The prefix shown in texts: the server's.
+    pub prefix: Arc<str>,
+    /// Attachments came with the message.
+    pub has_attachments: bool,
+}
+
+impl Context {
+    pub fn dynamo(&self) -> &Dynamo {
+        &self.services.dynamo
+    }
+
+    /// A command as the caller would type it: `.mem edit`.
+    pub fn typed(&self, command: &str) -> String {
+        format!("{}{command}", self.prefix)
+    }
+}
+
+/// What lasts as long as the bot and is shared by all commands.
+pub struct Services {
+    pub dynamo: Dynamo,
+    pub clock: Clock,
+    pub discord: Discord,
+    pub instance: Instance,
+    state: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
+}
+
+impl Services {
+    pub fn new(dynamo: Dynamo, clock: Clock, discord: Discord, instance: Instance) -> Self {
+        Self { dynamo, clock, discord, instance, state: Mutex::default() }
+    }
+
+    /// The in-memory state of a feature, made when first asked for. What must outlive the process is a
+    /// record, not this.
+    pub fn state<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = state.entry(TypeId::of::<T>()).or_insert_with(|| Arc::new(T::default()));
+        entry.clone().downcast().expect("the key is the type's own id")
+    }
+}
+
+/// What is known about this instance of the bot.
+#[derive(Clone, Debug, Default)]
+pub struct Instance {
+    pub bot_owners: Vec<u64>,
+    pub default_prefix: String,
+    pub max_memories: usize,
+    pub status_page_url: Option<String>,
+    pub docs_url: Option<String>,
+    pub started_at: Option<crate::clock::Timestamp>,
+    /// For `.status`: `embedded (data/mneme.db)`, `DynamoDB eu-central-1`.
+    pub store: String,
+}
+
+/// How an event is answered.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    Reply(Reply),
+    /// Replaces the message whose control was pressed.
+    Update(Reply),
+    /// Only as the first response to an interaction, and not to a modal (a Discord rule).
+    Modal(Modal),
+    Nothing,
+}
+
+impl From<Reply> for Answer {
+    fn from(reply: Reply) -> Self {
+        Self::Reply(reply)
+    }
+}
+
+impl From<String> for Answer {
+    fn from(text: String) -> Self {
+        Self::Reply(text.into())
+    }
+}
+
+impl From<&str> for Answer {
+    fn from(text: &str) -> Self {
+        Self::Reply(text.into())
+    }
+}
+
+/// One reply, as data. Text longer than a message is split or sent as a file, never cut.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reply {
+    pub text: String,
+    pub card: Option<Card>,
+    /// Rows of controls: at most 5, of 5 buttons or one select menu each (a Discord rule).
+    pub rows: Vec<Row>,
+    pub file: Option<File>,
+    pub pings: Pings,
+    /// For the caller's eyes only, where the door allows it, whatever the command's default.
+    pub private: bool,
+}
+
+impl From<String> for Reply {
+    fn from(text: String) -> Self {
+        Self { text, ..Self::default() }
+    }
+}
+
+impl From<&str> for Reply {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+impl From<Card> for Reply {
+    fn from(card: Card) -> Self {
+        Self { card: Some(card), ..Self::default() }
+    }
+}
+
+impl Reply {
+    pub fn buttons(mut self, buttons: Vec<Button>) -> Self {
+        if !buttons.is_empty() {
+            self.rows.push(Row::Buttons(buttons));
+        }
+        self
+    }
+
+    pub fn select(mut self, select: Select) -> Self {
+        self.rows.push(Row::Select(select));
+        self
+    }
+
+    pub fn private(mut self) -> Self {
+        self.private = true;
+        self
+    }
+}
+
+/// An embed. Title at most 256 characters, text 4,096 (Discord rules).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Card {
+    pub title: String,
+    pub text: String,
+    pub colour: Colour,
+    pub footer: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Colour {
+    #[default]
+    Blue,
+    White,
+    Yellow,
+    Red,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Row {
+    Buttons(Vec<Button>),
+    Select(Select),
+}
+
+/// `id` is `verb:fields`, ASCII, at most 100 characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Button {
+    pub id: String,
+    pub label: String,
+    pub style: Style,
+    pub disabled: bool,
+}
+
+impl Button {
+    pub fn new(id: impl Into<String>, label: impl Into<String>) -> Self {
+        Self { id: id.into(), label: label.into(), style: Style::Secondary, disabled: false }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    Primary,
+    Secondary,
+    Success,
+    Danger,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Select {
+    pub id: String,
+    pub placeholder: String,
+    pub choices: Vec<SelectChoice>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SelectChoice {
+    pub label: String,
+    pub value: String,
+    pub description: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Modal {
+    /// `verb:fields`, as a control's.
+    pub id: String,
+    /// At most 45 characters.
+    pub title: String,
+    pub inputs: Vec<Input>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    pub id: String,
+    pub label: String,
+    pub value: String,
+    pub placeholder: String,
+    pub max_length: u16,
+    pub paragraph: bool,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+pub struct File {
+    pub name: String,
+    pub bytes: Vec<u8>,
+}
+
+impl std::fmt::Debug for File {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "File({}, {} bytes)", self.name, self.bytes.len())
+    }
+}
+
+/// Whom a message may ping. Nobody, unless the caller could have done it themselves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pings {
+    pub people: Vec<u64>,
+    pub roles_and_everyone: bool,
+}
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Shown to the caller word for word.
+    #[error("{0}")]
+    Refused(String),
+    /// What is wrong with the arguments; the usage line is added where it is shown.
+    #[error("{0}")]
+    Usage(String),
+    /// An apology with a reference; the chain goes to the log under the same reference.
+    #[error(transparent)]
+    Store(#[from] dynamo::Error),
+    #[error(transparent)]
+    Other(#[from] anyhow::Error),
+}
+
+/// Says no, and why, in words for the caller.
+pub fn refuse<T>(text: impl Into<String>) -> Result<T> {
+    Err(Error::Refused(text.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_are_mentions_or_ids() {
+        assert_eq!(person("<@123456789012345678>"), Some(123_456_789_012_345_678));
+        assert_eq!(person("<@!123456789012345678>"), Some(123_456_789_012_345_678));
+        assert_eq!(person("12345678901234567"), Some(12_345_678_901_234_567));
+        for other in
+            ["<@&123456789012345678>", "<#123456789012345678>", "bob#1234", "1234", "<@123", "@bob", ""]
+        {
+            assert_eq!(person(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_last_option_takes_the_rest_of_the_line() {
+        const OPTIONS: &[Param] =
+            &[Param::required("name", "", Kind::Text), Param::required("text", "", Kind::Text)];
+        let command = Command { options: OPTIONS, ..Command::DEFAULT };
+        let args = Args::by_position(&command, " cat  meow  and purr ").unwrap();
+        assert_eq!(args.text("name").unwrap(), "cat");
+        assert_eq!(args.text("text").unwrap(), "meow  and purr");
+        assert!(Args::by_position(&command, "cat").unwrap().text("text").is_err());
+    }
+}

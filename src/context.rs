@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cause::Cause;
 use crate::clock::Clock;
 use crate::dynamo::{self, Dynamo, TableSpec};
+use crate::telemetry::{Health, Metrics};
 
 pub mod discord;
 
@@ -350,12 +351,22 @@ pub struct Services {
     pub clock: Clock,
     pub discord: Discord,
     pub instance: Instance,
+    pub metrics: Metrics,
+    pub health: Health,
     state: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
 
 impl Services {
     pub fn new(dynamo: Dynamo, clock: Clock, discord: Discord, instance: Instance) -> Self {
-        Self { dynamo, clock, discord, instance, state: Mutex::default() }
+        Self {
+            dynamo,
+            clock,
+            discord,
+            instance,
+            metrics: Metrics::default(),
+            health: Health::default(),
+            state: Mutex::default(),
+        }
     }
 
     /// The in-memory state of a feature, made when first asked for. What must outlive the process is a

@@ -104,6 +104,18 @@ pub enum Level {
     BotOwner,
 }
 
+impl Level {
+    /// What it asks for, in words; nothing where everybody may.
+    pub fn needs(self) -> Option<&'static str> {
+        match self {
+            Self::Everyone => None,
+            Self::Moderator => Some("Manage Messages"),
+            Self::Admin => Some("Manage Server"),
+            Self::BotOwner => Some("a bot owner"),
+        }
+    }
+}
+
 /// An option of a command.
 pub struct Param {
     pub name: &'static str,
@@ -318,6 +330,17 @@ pub struct Caller {
     /// Holds Mention Everyone in this channel.
     pub mentions_everyone: bool,
     pub bot_owner: bool,
+}
+
+impl Caller {
+    pub fn has(&self, level: Level) -> bool {
+        match level {
+            Level::Everyone => true,
+            Level::Moderator => self.moderator,
+            Level::Admin => self.admin,
+            Level::BotOwner => self.bot_owner,
+        }
+    }
 }
 
 /// Everything one answer can be made from.
@@ -580,11 +603,17 @@ pub enum Error {
     /// What is wrong with the arguments; the usage line is added where it is shown.
     #[error("{0}")]
     Usage(String),
+    /// Nothing but reading was tried, and the store did not answer: the caller may simply try again.
+    #[error("reading failed")]
+    Read(#[source] dynamo::Error),
     /// An apology with a reference; the chain goes to the log under the same reference.
     #[error(transparent)]
     Store(#[from] dynamo::Error),
     #[error(transparent)]
     Other(#[from] anyhow::Error),
+    /// The command's time is over and nobody knows how far it came.
+    #[error("took too long")]
+    TimedOut,
 }
 
 /// Says no, and why, in words for the caller.

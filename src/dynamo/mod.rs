@@ -15,4 +15,13 @@ pub struct TableSpec {
 pub enum Error {
     #[error("the store is away")]
     Unavailable,
+    #[error("unknown")]
+    Uncertain {},
+}
+
+impl Error {
+    /// Whether it is certain that nothing was written.
+    pub fn not_applied(&self) -> bool {
+        matches!(self, Self::Unavailable)
+    }
 }

@@ -213,7 +213,8 @@ impl Cli {
 
     fn parse_from_args(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut command = Self::command().mut_subcommands(|role| role.mut_args(choose_variable));
-        let matches = command.try_get_matches_from_mut(args).map_err(|error| name_variable(error, &command))?;
+        let matches =
+            command.try_get_matches_from_mut(args).map_err(|error| name_variable(error, &command))?;
         Self::from_arg_matches(&matches)
     }
 }
@@ -262,13 +263,16 @@ pub fn env_example() -> String {
     let mut seen = std::collections::BTreeSet::new();
     for role in Cli::command().get_subcommands() {
         for argument in role.get_arguments() {
-            let Some(name) = argument.get_env().map(|name| name.to_string_lossy().into_owned()) else { continue };
+            let Some(name) = argument.get_env().map(|name| name.to_string_lossy().into_owned()) else {
+                continue;
+            };
             if !seen.insert(name.clone()) {
                 continue;
             }
             let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
             let choices = argument.get_possible_values();
-            let default = argument.get_default_values().first().and_then(|value| value.to_str()).unwrap_or_default();
+            let default =
+                argument.get_default_values().first().and_then(|value| value.to_str()).unwrap_or_default();
             let _ = write!(text, "\n# {help}.");
             if !choices.is_empty() {
                 let names: Vec<&str> = choices.iter().map(clap::builder::PossibleValue::get_name).collect();

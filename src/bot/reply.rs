@@ -185,10 +185,10 @@ pub fn apology(error: Error, prefix: &str, command: Option<&Command>, cause: &Ca
                 Error::Read(_) => {
                     format!("❌ I could not reach my memory; please try again (ref {reference})")
                 }
-                Error::TimedOut | Error::Store(dynamo::Error::Uncertain { .. }) => format!(
+                Error::TimedOut | Error::Store(dynamo::Error::Uncertain(_)) => format!(
                     "❓ I could not find out whether that was saved (ref {reference}). Please look before you repeat it"
                 ),
-                Error::Store(error) if error.not_applied() => {
+                Error::Store(dynamo::Error::Unavailable(_) | dynamo::Error::Throttled(_)) => {
                     format!("❌ I could not reach my memory; nothing was changed (ref {reference})")
                 }
                 _ => format!("❌ Something went wrong on my side (ref {reference})"),

@@ -2,6 +2,8 @@
 
 mod grammar;
 mod key;
+mod list;
+mod record;
 mod when;
 
 use crate::context::Feature;

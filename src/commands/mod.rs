@@ -13,6 +13,7 @@ pub mod help;
 pub mod history;
 mod ping;
 mod qrcode;
+mod remember;
 mod whoami;
 
 /// In alphabetical order.
@@ -23,6 +24,7 @@ pub const ALL: &[Feature] = &[
     history::FEATURE,
     ping::FEATURE,
     qrcode::FEATURE,
+    remember::FEATURE,
     whoami::FEATURE,
 ];
 

@@ -1,1 +1,3 @@
 //! Pages.
+mod health;
+pub use health::{health, serve};

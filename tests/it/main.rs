@@ -1,0 +1,4 @@
+//! What users see, over the wire, and the conventions that hold the project together.
+
+mod generated;
+mod tidy;

@@ -52,7 +52,8 @@ impl EventHandler for Echo {
 
 async fn echo_bot() -> anyhow::Result<()> {
     let url = std::env::var("DISCORD_API_URL")?;
-    let http = HttpBuilder::new(std::env::var("DISCORD_TOKEN")?).proxy(url).ratelimiter_disabled(true).build();
+    let http =
+        HttpBuilder::new(std::env::var("DISCORD_TOKEN")?).proxy(url).ratelimiter_disabled(true).build();
     let intents = GatewayIntents::GUILDS | GatewayIntents::GUILD_MESSAGES | GatewayIntents::MESSAGE_CONTENT;
     serenity::client::ClientBuilder::new_with_http(http, intents).event_handler(Echo).await?.start().await?;
     Ok(())
@@ -85,8 +86,8 @@ mod floor {
     use aws_sdk_dynamodb::Client;
     use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, SharedHttpClient};
     use aws_sdk_dynamodb::types::{
-        AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, Put, ScalarAttributeType,
-        TransactWriteItem,
+        AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, Put,
+        ScalarAttributeType, TransactWriteItem,
     };
     use mneme::dynamo::embedded::Embedded;
 
@@ -103,7 +104,9 @@ mod floor {
                 .build();
             let client = Client::from_conf(config);
             for table in ["head", "row"] {
-                let key = |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build();
+                let key = |name: &str, kind| {
+                    KeySchemaElement::builder().attribute_name(name).key_type(kind).build()
+                };
                 let attribute = |name: &str, kind| {
                     AttributeDefinition::builder().attribute_name(name).attribute_type(kind).build()
                 };
@@ -242,7 +245,8 @@ impl Contender {
                     files: Vec::new(),
                 };
                 let now = Instant::now();
-                let made = self.simulator.act(self.person, act).map_err(|error| anyhow::anyhow!("{error:?}"))?;
+                let made =
+                    self.simulator.act(self.person, act).map_err(|error| anyhow::anyhow!("{error:?}"))?;
                 said.insert(made["message"].as_str().unwrap_or_default().to_owned(), now);
                 next += 1;
             }
@@ -307,7 +311,10 @@ async fn compare() -> anyhow::Result<()> {
     let echo = Contender::start(echo).await?;
     let mut bare = Bare::start(folder.path())?;
 
-    let one = |text: &str| { let text = text.to_owned(); move |_| text.clone() };
+    let one = |text: &str| {
+        let text = text.to_owned();
+        move |_| text.clone()
+    };
     bot.round(AT_ONCE, one(".remember meeting is tomorrow")).await?;
     let mut rounds: Vec<(&str, Vec<Round>)> =
         ["bare echo", ".ping", ".rem (hit)", ".remember (new key)"].map(|name| (name, Vec::new())).into();
@@ -326,9 +333,17 @@ async fn compare() -> anyhow::Result<()> {
         changes.push(bare.round("change")?);
     }
     report(&rounds, median(gets), median(changes));
-    println!("\nmneme with 3 servers: {:.1} MiB after {} commands, {:.0} ms from start to READY",
-        memory(bot.process.id())?, ROUNDS * COMMANDS * 6, bot.start.as_secs_f64() * 1e3);
-    println!("bare echo bot: {:.1} MiB, {:.0} ms", memory(echo.process.id())?, echo.start.as_secs_f64() * 1e3);
+    println!(
+        "\nmneme with 3 servers: {:.1} MiB after {} commands, {:.0} ms from start to READY",
+        memory(bot.process.id())?,
+        ROUNDS * COMMANDS * 6,
+        bot.start.as_secs_f64() * 1e3
+    );
+    println!(
+        "bare echo bot: {:.1} MiB, {:.0} ms",
+        memory(echo.process.id())?,
+        echo.start.as_secs_f64() * 1e3
+    );
     Ok(())
 }
 
@@ -344,7 +359,12 @@ fn report(rounds: &[(&str, Vec<Round>)], get: f64, change: f64) {
     let echo = of(0, |round| round.processor);
     println!("| | CPU a command | floor | ratio | p50 | p99 | commands a second, {AT_ONCE} at once |");
     println!("|---|---|---|---|---|---|---|");
-    let floors = [("echo", echo), ("echo", echo), ("echo + get", echo + get), ("echo + get + transaction", echo + change)];
+    let floors = [
+        ("echo", echo),
+        ("echo", echo),
+        ("echo + get", echo + get),
+        ("echo + get + transaction", echo + change),
+    ];
     for (place, (name, _)) in rounds.iter().enumerate() {
         let processor = of(place, |round| round.processor);
         let (floor_name, floor) = floors[place];

@@ -101,12 +101,15 @@ async fn keep(simulator: Simulator, path: PathBuf, shutdown: CancellationToken) 
     let mut saved = String::new();
     loop {
         let goes_on = shutdown.run_until_cancelled(tokio::time::sleep(SAVE_EVERY)).await.is_some();
-        let world = simulator.save();
-        if world != saved {
-            if let Err(error) = write(&path, &world) {
-                warn!(%error, path = %path.display(), "the chat could not be written down");
+        match simulator.save() {
+            Ok(world) if world == saved => {}
+            Ok(world) => {
+                if let Err(error) = write(&path, &world) {
+                    warn!(%error, path = %path.display(), "the chat could not be written down");
+                }
+                saved = world;
             }
-            saved = world;
+            Err(error) => warn!(%error, "the chat could not be written down"),
         }
         if !goes_on {
             return;

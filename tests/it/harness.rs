@@ -101,7 +101,7 @@ impl Discord {
 
     pub async fn bot_with(&self, settings: bot::Settings, connected: Connected, instance: Instance) -> Bot {
         let mut seen = self.simulator.watch(self.id("ann"));
-        let before = self.simulator.read(World::sessions_started);
+        let before = self.simulator.read(World::sessions_online);
         let tasks = Tasks::new();
         let inner = tasks.clone();
         let running =
@@ -110,10 +110,10 @@ impl Discord {
         Bot { tasks, running }
     }
 
-    /// Waits until more sessions than `before` have been started and the slash commands are there.
-    pub async fn connected(&self, seen: &mut Seen, before: u64) {
+    /// Waits until more sessions than `before` are online and the slash commands are there.
+    pub async fn connected(&self, seen: &mut Seen, before: usize) {
         let ready = || {
-            self.simulator.read(World::sessions_started) > before
+            self.simulator.read(World::sessions_online) > before
                 && !self.simulator.view(self.id("ann"))["commands"].as_array().is_none_or(Vec::is_empty)
         };
         let wait = async {

@@ -129,13 +129,14 @@ impl Counts {
         }
     }
 
-    /// What was counted here and is not known to be written.
-    pub fn unwritten(&self, board: &str, slot: &str, what: &str) -> u64 {
+    /// What was counted here and is not known to be written, and until when its row is to be kept.
+    pub fn unwritten(&self, board: &str, slot: &str, what: &str) -> (u64, Option<i64>) {
         let waiting = self.waiting();
         let key = (board.to_owned(), slot.to_owned());
         let flushed = waiting.flushed.iter().filter(|flushed| flushed.key == key).map(|flushed| &flushed.row);
-        let rows = flushed.chain(waiting.rows.get(&key));
-        rows.filter_map(|row| row.numbers.get(what)).sum()
+        let rows: Vec<&Row> = flushed.chain(waiting.rows.get(&key)).collect();
+        let sum = rows.iter().filter_map(|row| row.numbers.get(what)).sum();
+        (sum, rows.iter().filter_map(|row| row.expires_at).max())
     }
 
     /// How many rows wait to be written, and how many were dropped since the start.

@@ -4,6 +4,7 @@ mod grammar;
 mod key;
 mod list;
 mod record;
+mod view;
 mod when;
 
 use crate::context::Feature;

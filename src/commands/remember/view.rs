@@ -24,8 +24,7 @@ const DIFF_LINES_MAX: usize = 15;
 const TITLE_TEXT_MAX: usize = 200;
 
 pub const TOO_OLD: &str = "⚠ That button is too old";
-pub const ONLY_TEXT: &str =
-    "⚠ I can only remember text; links to attachments stop working after a day";
+pub const ONLY_TEXT: &str = "⚠ I can only remember text; links to attachments stop working after a day";
 pub const NOTHING_HERE: &str = "🤔 This server hasn't taught me anything yet";
 pub const NOTHING_CHANGED_BY_YOU: &str = "⚠ You haven't changed anything here in the last 10 minutes";
 
@@ -106,11 +105,7 @@ pub fn what_is(prefix: &str, key: &str) -> String {
 }
 
 pub fn value_too_long(length: usize) -> String {
-    format!(
-        "⚠ That value is {} characters long; the limit is {}",
-        number(length),
-        number(VALUE_CHARS_MAX)
-    )
+    format!("⚠ That value is {} characters long; the limit is {}", number(length), number(VALUE_CHARS_MAX))
 }
 
 pub fn not_remembered(typed: &str, key: &Key, suggestions: &[Found<'_>]) -> String {

@@ -12,6 +12,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use aws_sdk_dynamodb::types::{
     ReturnValuesOnConditionCheckFailure,
 };
 use rand::Rng;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::clock::{Clock, Timestamp};
@@ -34,6 +36,7 @@ pub mod embedded;
 mod error;
 mod expression;
 mod meter;
+mod query;
 pub mod schema;
 mod table;
 pub mod testing;
@@ -42,6 +45,7 @@ mod transaction;
 pub use error::Error;
 pub use expression::{Column, Condition, Element, Number, Update};
 pub use meter::{BUCKETS, Units, Usage, measured};
+pub use query::{Cursor, PAGES_MAX, Page, Query};
 pub use table::{Index, Item, Key, KeyAttribute, KeyKind, KeyPart, NoRange, Projection, Table, TableSpec};
 pub use transaction::{CONFIRM_FOR, Commit, Token, Transaction, WRITES_MAX};
 
@@ -64,7 +68,12 @@ struct Inner {
     prefix: String,
     patience: Patience,
     meter: Meter,
+    turns: Vec<Mutex<()>>,
 }
+
+/// In one process changes to the same record take turns, so that only other instances are in the way. A
+/// record's turn is one of this many, so two records seldom wait for each other, and no list grows.
+const TURNS: usize = 256;
 
 impl fmt::Debug for Dynamo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -101,7 +110,8 @@ impl<T> Updated<T> {
 
 impl Dynamo {
     pub(crate) fn new(client: Client, clock: Clock, prefix: String, patience: Patience) -> Self {
-        Self(Arc::new(Inner { client, clock, prefix, patience, meter: Meter::default() }))
+        let turns = (0..TURNS).map(|_| Mutex::default()).collect();
+        Self(Arc::new(Inner { client, clock, prefix, patience, meter: Meter::default(), turns }))
     }
 
     pub(crate) fn client(&self) -> &Client {
@@ -122,6 +132,23 @@ impl Dynamo {
 
     pub(crate) fn meter(&self) -> &Meter {
         &self.0.meter
+    }
+
+    /// Waits until nobody else in this process changes this record.
+    pub(crate) async fn turn<T: Table>(&self, key: &T::Key) -> MutexGuard<'_, ()> {
+        let mut hasher = DefaultHasher::new();
+        T::NAME.hash(&mut hasher);
+        for part in key.clone().parts() {
+            // One of the two is there; which one is the same for all keys of a table.
+            (part.as_n().ok(), part.as_s().ok()).hash(&mut hasher);
+        }
+        let turns = &self.0.turns;
+        turns[hasher.finish() as usize % turns.len()].lock().await
+    }
+
+    /// Waits before the next round of an attempt that another instance disturbed.
+    pub(crate) async fn pause(&self, round: usize) {
+        pause(self.0.patience.backoff, u32::try_from(round).unwrap_or(u32::MAX)).await;
     }
 
     /// The time by which records expire.

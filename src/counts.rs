@@ -251,9 +251,7 @@ impl Row {
             update = update.set(EXPIRES_AT, expires_at);
         }
         let noted = || Column::<Tally, i64>::new(column);
-        update
-            .signed(noted(), flush)
-            .when(Condition::has(noted()).not().or(Condition::less(noted(), flush)))
+        update.signed(noted(), flush).when(Condition::has(noted()).not().or(Condition::less(noted(), flush)))
     }
 }
 

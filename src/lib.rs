@@ -16,6 +16,7 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod context;
+pub mod counts;
 pub mod dynamo;
 pub mod history;
 pub mod markdown;

@@ -166,7 +166,8 @@ impl Call {
     pub async fn not_found(&self, key: &Key) -> Error {
         let list = self.lists().any(self.dynamo(), self.server()).await;
         // Suggestions are a courtesy: without them the answer is as true.
-        let names = list.ok().and_then(|list| view::did_you_mean(&list.suggestions(&key.normal, SUGGESTIONS)));
+        let names =
+            list.ok().and_then(|list| view::did_you_mean(&list.suggestions(&key.normal, SUGGESTIONS)));
         view::no(view::not_found(key) + &names.unwrap_or_default())
     }
 

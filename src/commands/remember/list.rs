@@ -114,6 +114,10 @@ impl List {
         self.entries.get_key_value(key).map(|(key, entry)| Found { key, entry })
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = Found<'_>> {
         self.entries.iter().map(|(key, entry)| Found { key, entry })
     }

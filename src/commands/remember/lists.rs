@@ -5,18 +5,22 @@
 //! not been looked after for a while; the heads of these keys are then read again. No event older than 9
 //! minutes is executed, so looking 11 minutes back misses nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
 use crate::clock::Timestamp;
-use crate::context::{Result, Services};
-use crate::counts;
+use crate::context::Result;
 use crate::dynamo::{Dynamo, Query};
+use crate::{counts, history};
 
 use super::list::List;
-use super::record::Remembered;
-use super::{recalls, revisions};
+use super::recalls;
+use super::record::{KIND, Remembered};
 
 /// For all servers together; then the list that was used least recently goes.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -33,12 +37,18 @@ const LOAD_AGAIN_AFTER: Duration = Duration::from_secs(24 * 3_600);
 /// When more keys than this changed elsewhere, reading the partition is cheaper.
 const READ_AGAIN_MAX: usize = 200;
 
+/// Lists waiting to be loaded; beyond it the next keystroke asks again.
+const WANTED_MAX: usize = 1_000;
+
 /// The lists of this process.
 #[derive(Default)]
 pub struct Lists {
     kept: Mutex<Kept>,
     /// One task at a time fills or looks after the list of a server; the others wait for what it finds.
     turns: Mutex<HashMap<u64, Arc<tokio::sync::Mutex<()>>>>,
+    /// Servers whose lists somebody could have used just now.
+    wanted: Mutex<BTreeSet<u64>>,
+    wanting: Notify,
 }
 
 #[derive(Default)]
@@ -113,8 +123,15 @@ impl Lists {
 
     async fn load(&self, dynamo: &Dynamo, server_id: u64, now: Timestamp) -> Result<Arc<List>> {
         let mut list = List::default();
-        for record in dynamo.query_all(Query::<Remembered>::of(server_id)).await? {
-            list.take_in(&record);
+        let mut cursor = None;
+        loop {
+            let query = Query::<Remembered>::of(server_id).eventually();
+            let page = dynamo.query(cursor.into_iter().fold(query, Query::resume)).await?;
+            page.records.iter().for_each(|record| list.take_in(record));
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
         }
         for row in counts::board(dynamo, &recalls::board(server_id)).await? {
             list.add_recalls(recalls::key_in(&row.slot), row.number("n"));
@@ -130,11 +147,7 @@ impl Lists {
         list: Arc<List>,
         since: Timestamp,
     ) -> Result<Arc<List>> {
-        let changes = revisions::changes_since(dynamo, server_id, since).await?;
-        let behind = changes.into_iter().filter(|(key, rev)| list.rev(key) < *rev).map(|(key, _)| key);
-        let mut behind: Vec<String> = behind.collect();
-        behind.sort_unstable();
-        behind.dedup();
+        let behind = behind(dynamo, server_id, &list, since).await?;
         if behind.len() > READ_AGAIN_MAX {
             return self.load(dynamo, server_id, now).await;
         }
@@ -146,6 +159,34 @@ impl Lists {
             }
         }
         Ok(self.kept().put(server_id, list, false, now))
+    }
+
+    /// Asks for the list of a server to be loaded soon.
+    pub fn want(&self, server_id: u64) {
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        if wanted.len() < WANTED_MAX {
+            wanted.insert(server_id);
+        }
+        self.wanting.notify_one();
+    }
+
+    /// Loads the lists that are asked for, until shutdown.
+    pub async fn run(&self, dynamo: &Dynamo, shutdown: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = self.wanting.notified() => {}
+                () = shutdown.cancelled() => return,
+            }
+            while let Some(server_id) = self.next_wanted() {
+                if let Err(error) = self.any(dynamo, server_id).await {
+                    debug!(server_id, error = &error as &dyn std::error::Error, "no list of keys yet");
+                }
+            }
+        }
+    }
+
+    fn next_wanted(&self) -> Option<u64> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).pop_first()
     }
 
     /// An own change: it is in the list before its reply is sent.
@@ -177,6 +218,26 @@ impl Lists {
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The keys of which the history knows a newer revision than the list.
+async fn behind(dynamo: &Dynamo, server_id: u64, list: &List, since: Timestamp) -> Result<BTreeSet<String>> {
+    let mut behind = BTreeSet::new();
+    let mut cursor = None;
+    loop {
+        let page = history::changes_since(dynamo, server_id, since.snowflake(), cursor).await?;
+        for row in &page.records {
+            if let Some((KIND, key)) = row.thing()
+                && list.rev(&key) < row.rev
+            {
+                behind.insert(key);
+            }
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok(behind);
+        }
     }
 }
 

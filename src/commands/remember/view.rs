@@ -33,10 +33,6 @@ pub fn no(text: impl Into<String>) -> Error {
     Error::Refused(text.into())
 }
 
-pub fn too_old() -> Reply {
-    Reply::from(TOO_OLD).private()
-}
-
 /// The button that takes a change back. It needs no memory in the process: the event names the change.
 pub fn undo_button(event: u64) -> Button {
     Button::new(format!("undo:{event}"), "Undo")

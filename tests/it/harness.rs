@@ -274,7 +274,8 @@ impl Person<'_> {
         let mut seen = self.watch();
         let (command, options) = nested(path, options, None);
         let act = Act::Slash { channel: self.channel, command, options, files: Vec::new() };
-        let interaction = id(&self.act(act).unwrap_or_else(|error| panic!("/{path}: {error:?}"))["interaction"]);
+        let interaction =
+            id(&self.act(act).unwrap_or_else(|error| panic!("/{path}: {error:?}"))["interaction"]);
         self.response(&mut seen, interaction, None).await
     }
 
@@ -347,7 +348,8 @@ impl Person<'_> {
                 "the interaction failed"
             );
             let done = d["flags"].as_u64().unwrap_or(0) & LOADING == 0;
-            let made = matches!(t, "MESSAGE_CREATE" | "MESSAGE_UPDATE") && d["interaction_metadata"]["id"] == wanted;
+            let made =
+                matches!(t, "MESSAGE_CREATE" | "MESSAGE_UPDATE") && d["interaction_metadata"]["id"] == wanted;
             let updated = t == "MESSAGE_UPDATE" && pressed.as_deref().is_some_and(|id| d["id"] == *id);
             done && (made || updated)
         })

@@ -68,7 +68,8 @@ fn serve(name: &str, asked: &HeaderMap) -> Response {
     let Some(place) = ASSETS.iter().position(|asset| asset.name == name) else {
         return (StatusCode::NOT_FOUND, "There is nothing here.\n").into_response();
     };
-    let encodings = asked.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let encodings =
+        asked.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let headers = [
         (header::CONTENT_TYPE, ASSETS[place].kind),
         // Asked for anew each time: they come from this machine, and change with the program.
@@ -105,8 +106,10 @@ mod tests {
     #[test]
     fn every_file_is_served() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/web/assets");
-        let mut files: Vec<_> =
-            std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        let mut files: Vec<_> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|file| file.unwrap().file_name().into_string().unwrap())
+            .collect();
         let mut served: Vec<_> = ASSETS.iter().map(|asset| asset.name.to_owned()).collect();
         files.sort();
         served.sort();
@@ -117,7 +120,16 @@ mod tests {
     fn nothing_comes_from_elsewhere_and_nothing_is_inline() {
         for asset in ASSETS {
             let text = text(asset).replace("http://www.w3.org/2000/svg", "");
-            for forbidden in ["//cdn", "src=\"http", "href=\"http", "url(http", "@import", " style=\"", "<script>", "onclick="] {
+            for forbidden in [
+                "//cdn",
+                "src=\"http",
+                "href=\"http",
+                "url(http",
+                "@import",
+                " style=\"",
+                "<script>",
+                "onclick=",
+            ] {
                 assert!(!text.contains(forbidden), "{} has {forbidden}", asset.name);
             }
         }
@@ -126,7 +138,15 @@ mod tests {
     #[test]
     fn text_never_becomes_html() {
         for asset in ASSETS.iter().filter(|asset| asset.kind == SCRIPT) {
-            for sink in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "cssText"] {
+            for sink in [
+                "innerHTML",
+                "outerHTML",
+                "insertAdjacentHTML",
+                "document.write",
+                "eval(",
+                "new Function",
+                "cssText",
+            ] {
                 assert!(!text(asset).contains(sink), "{} uses {sink}", asset.name);
             }
         }

@@ -22,10 +22,7 @@ const FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
 const PAGE_MAX: usize = 100;
 
 pub(super) fn routes(simulator: Simulator) -> Router {
-    Router::new()
-        .route("/ws", any(open))
-        .route("/attachments/{*path}", get(attachment))
-        .with_state(simulator)
+    Router::new().route("/ws", any(open)).route("/attachments/{*path}", get(attachment)).with_state(simulator)
 }
 
 #[derive(Deserialize)]
@@ -34,7 +31,11 @@ struct Who {
     person: Option<u64>,
 }
 
-async fn open(State(simulator): State<Simulator>, Query(who): Query<Who>, upgrade: WebSocketUpgrade) -> Response {
+async fn open(
+    State(simulator): State<Simulator>,
+    Query(who): Query<Who>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
     let Some(person) = speaker(&simulator, who.person) else {
         return (StatusCode::NOT_FOUND, "There is nobody to speak as.\n").into_response();
     };
@@ -139,7 +140,8 @@ async fn attachment(State(simulator): State<Simulator>, uri: Uri) -> Response {
     if !found.status().is_success() {
         return (StatusCode::NOT_FOUND, "There is no such file.\n").into_response();
     }
-    let kind = found.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind =
+        found.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let shown = SHOWN.iter().find(|known| kind.starts_with(**known));
     let headers = [
         (header::CONTENT_TYPE, *shown.unwrap_or(&"application/octet-stream")),

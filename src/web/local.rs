@@ -46,7 +46,9 @@ fn refusal(headers: &HeaderMap) -> Option<&'static str> {
         return Some("This page is only served on localhost.\n");
     }
     match text(header::ORIGIN) {
-        Some(origin) if origin.strip_prefix("http://") != Some(host) => Some("Another site may not ask here.\n"),
+        Some(origin) if origin.strip_prefix("http://") != Some(host) => {
+            Some("Another site may not ask here.\n")
+        }
         _ => None,
     }
 }
@@ -83,7 +85,9 @@ mod tests {
 
     #[test]
     fn other_names_are_not_even_if_they_resolve_here() {
-        for host in ["evil.example:8080", "127.0.0.1.evil.example", "localhost.evil.example:80", "", "192.168.0.7"] {
+        for host in
+            ["evil.example:8080", "127.0.0.1.evil.example", "localhost.evil.example:80", "", "192.168.0.7"]
+        {
             assert!(asked(host, None).is_some(), "{host}");
         }
         assert!(refusal(&HeaderMap::new()).is_some());

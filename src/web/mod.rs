@@ -6,7 +6,10 @@
 
 mod assets;
 mod chat;
+mod health;
 mod local;
+
+pub use health::{health, serve};
 
 use axum::Router;
 

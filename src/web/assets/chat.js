@@ -47,7 +47,7 @@ class Page {
       picker: part("picker"),
     });
     client.on("arrived", () => this.#arrive());
-    client.on("place", () => this.#drawBar());
+    client.on("place", () => this.#moved());
     client.on("view", () => this.#drawBar());
     client.on("connection", () => this.#drawConnection());
     client.on("typing", () => this.#drawTyping());
@@ -65,9 +65,9 @@ class Page {
     const known = client.channels.has(client.channel) ? client.channel : null;
     const first = client.view.guilds[0]?.channels[0]?.id ?? client.view.dms[0]?.id;
     const goal = known ?? first;
+    this.#following = true;
     if (goal) client.go(goal);
     else this.attempt(client.home());
-    this.#remember(true);
     this.timeline.foot = hint(this);
     if (!NARROW.matches) this.composer.focus();
   }
@@ -75,7 +75,6 @@ class Page {
   go(channel) {
     if (channel !== this.client.channel) this.client.go(channel);
     this.closeDrawers();
-    this.#remember(false);
     if (!NARROW.matches) this.composer.focus();
   }
 
@@ -83,7 +82,6 @@ class Page {
     const last = this.#lastIn.get(guild.id) ?? guild.channels[0]?.id;
     if (!last || this.client.here.guild?.id === guild.id) return;
     this.client.go(last);
-    this.#remember(false);
   }
 
   #lastIn = new Map();
@@ -95,14 +93,18 @@ class Page {
     this.client.speakAs(person, channel);
   }
 
+  /** Set while the page goes where the address already points. */
+  #following = false;
+
   /** The address holds person and channel, so that two tabs can be two people, and Back goes back. */
-  #remember(replace) {
+  #moved() {
     const { me, channel, here } = this.client;
-    if (here?.guild) this.#lastIn.set(here.guild.id, channel);
+    if (here.guild) this.#lastIn.set(here.guild.id, channel);
     const address = `#${me.id}/${channel}`;
-    if (address === location.hash) return;
-    if (replace) history.replaceState(null, "", address);
-    else history.pushState(null, "", address);
+    if (this.#following) history.replaceState(null, "", address);
+    else if (address !== location.hash) history.pushState(null, "", address);
+    this.#following = false;
+    this.#drawBar();
   }
 
   #drawBar() {
@@ -115,7 +117,6 @@ class Page {
     this.#drawTitle();
     this.#drawTyping();
     this.#drawConnection();
-    if (here.guild) this.#lastIn.set(here.guild.id, this.client.channel);
   }
 
   #drawTitle() {
@@ -306,7 +307,10 @@ class Page {
     const [person, channel] = place();
     if (!this.client.view) return;
     if (person && person !== this.client.me.id) this.client.speakAs(person, channel);
-    else if (channel && channel !== this.client.channel) this.client.go(channel);
+    else if (this.client.channels.has(channel) && channel !== this.client.channel) {
+      this.#following = true;
+      this.client.go(channel);
+    }
   }
 
   #message(id) {

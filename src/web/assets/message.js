@@ -17,7 +17,7 @@ export function messageElement(message, page, follows) {
   const classes = ["message"];
   if (follows) classes.push("follows");
   if (ephemeral) classes.push("ephemeral");
-  if (client.mentionsMe(message)) classes.push("to-me");
+  if (client.mentionsMe(message) && message.author.id !== client.me.id) classes.push("to-me");
   return h(
     "li",
     { class: classes.join(" "), id: `message-${message.id}`, "data-message": message.id, tabindex: "-1", "aria-label": label(message, name, client) },

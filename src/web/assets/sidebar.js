@@ -141,7 +141,7 @@ export class Sidebar {
 
   #roles(id, guild) {
     const ids = guild?.members.find((member) => member.user.id === id)?.roles ?? [];
-    const names = guild?.roles.filter((role) => ids.includes(role.id) && !role.managed).map((role) => role.name) ?? [];
+    const names = guild?.roles.filter((role) => ids.includes(role.id) && role.id !== guild.id && !role.managed).map((role) => role.name) ?? [];
     return names.length ? h("small", null, names.join(", ")) : null;
   }
 

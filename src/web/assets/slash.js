@@ -135,7 +135,7 @@ export class SlashForm {
     const { client } = this.#page;
     const guild = client.here.guild;
     const people = (guild?.members.map((member) => member.user) ?? [client.me, client.view.bot]).map((user) => ({ label: client.nameOf(user.id), value: user.id, node: avatar(user, "small"), detail: user.username }));
-    const roles = (guild?.roles ?? []).map((role) => ({ label: `@${role.name}`, value: role.id }));
+    const roles = (guild?.roles ?? []).map((role) => ({ label: `@${role.name.replace(/^@/, "")}`, value: role.id }));
     const channels = (guild?.channels ?? []).map((channel) => ({ label: `#${channel.name}`, value: channel.id }));
     switch (option.type) {
       case KIND.BOOLEAN:

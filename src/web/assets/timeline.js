@@ -238,7 +238,8 @@ export class Timeline {
     }
     if (to === messages.length) {
       for (const pending of this.#client.pending) if (pending.channel === this.#client.channel) nodes.push(this.#pending(pending));
-      if (this.#foot) nodes.push(this.#foot);
+      // The examples are about memories, and those belong to servers.
+      if (this.#foot && this.#client.here.guild) nodes.push(this.#foot);
     }
     this.#elements = used;
     return nodes;

@@ -98,10 +98,11 @@ impl Hub {
         state.next_connection += 1;
         let connection = state.next_connection;
         state.lines.insert(connection, sender);
-        let outputs = state.world.apply(self.clock.now(), Input::Connected { connection });
-        if greet {
-            state.deliver(outputs);
-        }
+        let mut outputs = state.world.apply(self.clock.now(), Input::Connected { connection });
+        outputs.retain(|output| {
+            greet || !matches!(output, Output::Frame { connection: to, .. } if *to == connection)
+        });
+        state.deliver(outputs);
         (connection, receiver)
     }
 

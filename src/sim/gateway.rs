@@ -115,12 +115,13 @@ impl Connection {
     async fn obey(&mut self, order: ToClient) -> Flow {
         match order {
             ToClient::Zombie => self.zombie = true,
-            _ if self.zombie && !matches!(order, ToClient::Cut | ToClient::Close(_)) => {}
+            ToClient::Cut => return self.cut(),
+            ToClient::HangUp => return Flow::Break(None),
+            ToClient::Close(code) => return self.close(code).await,
+            _ if self.zombie => {}
             ToClient::Frame(frame) if frame.name.is_empty() => return self.send_text(&frame.text).await,
             ToClient::Frame(frame) => return self.dispatch(frame).await,
             ToClient::Text(text) => return self.send_text(&text).await,
-            ToClient::Close(code) => return self.close(code).await,
-            ToClient::Cut => return self.cut(),
         }
         Flow::Continue(())
     }

@@ -38,6 +38,9 @@ pub(super) enum ToClient {
     /// A frame that is no event and passes all faults.
     Text(String),
     Close(Option<u16>),
+    /// The end, without a close frame.
+    HangUp,
+    /// A reset.
     Cut,
     /// From now on nothing is sent, and nothing that comes in is looked at.
     Zombie,

@@ -13,13 +13,18 @@ use aws_config::meta::credentials::CredentialsProviderChain;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
-use aws_sdk_dynamodb::config::retry::{RetryConfig, RetryPartition};
+use aws_sdk_dynamodb::config::interceptors::InterceptorContext;
+use aws_sdk_dynamodb::config::retry::{ClassifyRetry, RetryAction, RetryConfig, RetryPartition};
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{Builder, SharedHttpClient};
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_smithy_http_client::tls;
 
 use crate::clock::Clock;
 use crate::dynamo::embedded::Embedded;
+use crate::dynamo::faults::Faults;
 use crate::dynamo::{CONFIRM_FOR, Client, Dynamo, Patience};
 
 /// How often the SDK sends a request at most. Beyond that the store is away, not busy.
@@ -51,11 +56,20 @@ pub struct StoreConfig {
     /// Stands before the name of every table.
     pub table_prefix: String,
     pub clock: Clock,
+    /// What may happen on the way to the store, for the playground and for tests.
+    pub faults: Option<Faults>,
 }
 
 impl StoreConfig {
     pub fn new(store: Store) -> Self {
-        Self { store, table_prefix: String::new(), clock: Clock::system() }
+        Self { store, table_prefix: String::new(), clock: Clock::system(), faults: None }
+    }
+
+    fn with_faults(&self, http: SharedHttpClient) -> SharedHttpClient {
+        match &self.faults {
+            Some(faults) => faults.around(http),
+            None => http,
+        }
     }
 }
 
@@ -109,7 +123,7 @@ pub(crate) fn in_process(http: SharedHttpClient, config: &StoreConfig, patience:
     let timeout = TimeoutConfig::builder().operation_timeout(EMBEDDED_TIMEOUT).build();
     let builder = Builder::new()
         .behavior_version(BehaviorVersion::latest())
-        .http_client(http)
+        .http_client(config.with_faults(http))
         .region(Region::new(LOCAL_REGION))
         .endpoint_url("http://embedded.invalid")
         .credentials_provider(local_credentials())
@@ -128,7 +142,8 @@ fn remote(sdk: &aws_config::SdkConfig, config: &StoreConfig, description: String
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
         .operation_timeout(REQUEST_TIMEOUT)
         .build();
-    let builder = Builder::from(sdk).timeout_config(timeout);
+    let http = sdk.http_client().expect("`endpoint` and `aws` give one");
+    let builder = Builder::from(sdk).http_client(config.with_faults(http)).timeout_config(timeout);
     Connected { dynamo: finish(builder, config, Patience::DEFAULT), embedded: None, description }
 }
 
@@ -140,13 +155,37 @@ fn finish(builder: Builder, config: &StoreConfig, patience: Patience) -> Dynamo 
     let retries = RetryConfig::standard()
         .with_max_attempts(ATTEMPTS_MAX)
         .with_initial_backoff(patience.backoff)
-        .with_max_backoff(BACKOFF_MAX);
-    let client = Client::from_conf(builder.retry_config(retries).retry_partition(partition).build());
+        .with_max_backoff(patience.backoff_max);
+    let builder = builder.retry_config(retries).retry_partition(partition).retry_classifier(Conflicts);
+    let client = Client::from_conf(builder.build());
     Dynamo::new(client, config.clock.clone(), config.table_prefix.clone(), patience)
 }
 
+/// A write of one record that meets a transaction is refused, not applied, and worth another attempt; the
+/// SDK alone would give up.
+#[derive(Debug)]
+struct Conflicts;
+
+impl ClassifyRetry for Conflicts {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        let error = context.output_or_error().and_then(Result::err);
+        let Some(error) = error.and_then(|error| error.as_operation_error()) else {
+            return RetryAction::NoActionIndicated;
+        };
+        let put = error.downcast_ref().is_some_and(PutItemError::is_transaction_conflict_exception);
+        let update = error.downcast_ref().is_some_and(UpdateItemError::is_transaction_conflict_exception);
+        let delete = error.downcast_ref().is_some_and(DeleteItemError::is_transaction_conflict_exception);
+        if put || update || delete { RetryAction::throttling_error() } else { RetryAction::NoActionIndicated }
+    }
+
+    fn name(&self) -> &'static str {
+        "Conflicts"
+    }
+}
+
 impl Patience {
-    pub(crate) const DEFAULT: Self = Self { confirm_for: CONFIRM_FOR, backoff: BACKOFF };
+    pub(crate) const DEFAULT: Self =
+        Self { confirm_for: CONFIRM_FOR, backoff: BACKOFF, backoff_max: BACKOFF_MAX };
 }
 
 fn local_credentials() -> Credentials {

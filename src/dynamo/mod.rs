@@ -35,6 +35,7 @@ pub mod connect;
 pub mod embedded;
 mod error;
 mod expression;
+pub mod faults;
 mod meter;
 mod query;
 pub mod schema;
@@ -85,8 +86,17 @@ impl fmt::Debug for Dynamo {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
     pub confirm_for: Duration,
-    /// The first pause; each further one is up to twice as long, at most a second.
+    /// The first pause is up to this; each further one up to twice as long.
     pub backoff: Duration,
+    pub backoff_max: Duration,
+}
+
+impl Patience {
+    /// A random pause before the round after this one.
+    pub(crate) fn pause(&self, round: u32) -> Duration {
+        let longest = self.backoff.saturating_mul(1 << round.min(10)).min(self.backoff_max);
+        longest.mul_f64(rand::rng().random_range(0.5..=1.0))
+    }
 }
 
 /// The outcome of a conditional write.
@@ -148,7 +158,8 @@ impl Dynamo {
 
     /// Waits before the next round of an attempt that another instance disturbed.
     pub(crate) async fn pause(&self, round: usize) {
-        pause(self.0.patience.backoff, u32::try_from(round).unwrap_or(u32::MAX)).await;
+        let pause = self.0.patience.pause(u32::try_from(round).unwrap_or(u32::MAX));
+        tokio::time::sleep(pause).await;
     }
 
     /// The time by which records expire.
@@ -441,13 +452,6 @@ fn sorted_set(value: &AttributeValue) -> AttributeValue {
         set.sort_unstable();
     }
     value
-}
-
-/// Waits a random while, on average twice as long each round, at most a second.
-pub(crate) async fn pause(backoff: Duration, round: u32) {
-    let longest = backoff.saturating_mul(1 << round.min(10)).min(Duration::from_secs(1));
-    let part = rand::rng().random_range(0.5..=1.0);
-    tokio::time::sleep(longest.mul_f64(part)).await;
 }
 
 #[cfg(test)]

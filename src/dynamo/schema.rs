@@ -12,7 +12,7 @@ use aws_sdk_dynamodb::types::{
 use tokio::time::Instant;
 
 use crate::dynamo::error::{Error, not_applied};
-use crate::dynamo::{Dynamo, Index, KeyAttribute, KeyKind, Projection, TableSpec, pause};
+use crate::dynamo::{Dynamo, Index, KeyAttribute, KeyKind, Projection, TableSpec};
 
 /// How long a new table may take to become usable; Amazon needs about ten seconds.
 const ACTIVE_WITHIN: Duration = Duration::from_secs(60);
@@ -63,7 +63,7 @@ impl Dynamo {
             if Instant::now() >= give_up {
                 return Err(Error::Unavailable(format!("the table {} is {status:?}", table.name).into()));
             }
-            pause(self.patience().backoff, round).await;
+            self.pause(round).await;
         }
         Ok(())
     }

@@ -12,14 +12,14 @@ use aws_sdk_dynamodb::types::{
     CancellationReason, ConditionCheck, Delete, Put, ReturnConsumedCapacity,
     ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update as UpdateItem,
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::clock::Timestamp;
+use crate::dynamo::Dynamo;
 use crate::dynamo::error::{self, Attempts, Error};
 use crate::dynamo::expression::{Changes, Clause, Condition, Placeholders, Update};
 use crate::dynamo::meter::{Outcome, Units};
 use crate::dynamo::table::{Item, Table, key_item, to_item};
-use crate::dynamo::{Dynamo, pause};
 
 /// How long an unconfirmed transaction is sent again. A command has 8 seconds in all, of which reading
 /// before and replying after need some.
@@ -223,10 +223,11 @@ impl Dynamo {
             if !uncertain {
                 last = Some(error);
             }
-            if Instant::now() >= give_up {
+            let next = Instant::now() + self.patience().pause(round);
+            if next >= give_up {
                 break;
             }
-            pause(self.patience().backoff, round).await;
+            sleep_until(next).await;
         }
         Err(last.expect("the loop ends after an error"))
     }

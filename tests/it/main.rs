@@ -1,0 +1,7 @@
+//! What users see, over the wire, and the conventions that hold the project together.
+
+mod doors;
+mod generated;
+mod harness;
+mod memories;
+mod tidy;

@@ -34,6 +34,7 @@ export class Timeline {
   #behind = 0;
   #foot;
   #shownHead = null;
+  #frame;
 
   constructor(page, { scroll, list, present }) {
     this.#page = page;
@@ -60,9 +61,7 @@ export class Timeline {
   }
 
   #opened() {
-    this.#first = this.#last = null;
-    this.#stick = true;
-    this.#behind = 0;
+    this.#follow();
     this.#redraw();
   }
 
@@ -75,11 +74,9 @@ export class Timeline {
   #changed({ channel, added, own }) {
     if (channel !== this.#client.channel) return;
     // Whoever speaks wants to see what comes of it.
-    if (own) this.toPresent();
-    else {
-      if (added && !this.#stick) this.#behind++;
-      this.draw();
-    }
+    if (own) this.#follow();
+    else if (added && !this.#stick) this.#behind++;
+    this.#drawSoon();
     if (added) this.#page.announce(added);
   }
 
@@ -151,11 +148,14 @@ export class Timeline {
   }
 
   toPresent() {
+    this.#follow();
+    this.draw();
+  }
+
+  #follow() {
     this.#first = this.#last = null;
     this.#stick = true;
     this.#behind = 0;
-    this.draw();
-    this.#read();
   }
 
   /** Scrolls to a message that is loaded, and lights it up. */
@@ -193,8 +193,15 @@ export class Timeline {
 
   // Drawing.
 
+  /** Many messages may arrive between two pictures; they are drawn together. */
+  #drawSoon() {
+    this.#frame ??= requestAnimationFrame(() => this.draw());
+  }
+
   draw() {
-    if (!this.#client.view) return this.#list.replaceChildren();
+    cancelAnimationFrame(this.#frame);
+    this.#frame = undefined;
+    if (!this.#client.here) return this.#list.replaceChildren();
     const [from, to] = this.#range();
     // A reader further up keeps the messages in view; those that arrive wait below the window.
     if (!this.#stick && this.#last === null && to - from > WINDOW) this.#setRange(from, from + WINDOW);
@@ -315,6 +322,14 @@ export class Timeline {
       if (there !== node) this.#list.insertBefore(node, there ?? null);
     });
     restoreFocus();
+    this.#stop();
+  }
+
+  /** One message is a stop for Tab; the arrows go on from there. */
+  #stop() {
+    const all = this.#list.querySelectorAll("[data-message]");
+    const stop = document.activeElement.closest("[data-message]") ?? all[all.length - 1];
+    for (const element of all) element.tabIndex = element === stop ? 0 : -1;
   }
 
   // The keyboard.

@@ -17,6 +17,7 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod context;
+pub mod counts;
 pub mod doctor;
 pub mod dynamo;
 pub mod history;

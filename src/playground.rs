@@ -37,8 +37,17 @@ pub struct Settings {
     pub instance: Instance,
 }
 
-/// Starts everything, prints the address, and lasts until it is told to stop.
+/// Starts everything, prints the address, and lasts until `tasks`, which are the bot's, are told to stop. Then
+/// the bot leaves first, and the Discord it was on goes after it.
 pub async fn run(settings: Settings, tasks: &Tasks) -> anyhow::Result<Exit> {
+    let stage = Tasks::new();
+    let exit = play(settings, &stage, tasks).await;
+    stage.stop();
+    bot::drain(&stage).await;
+    exit
+}
+
+async fn play(settings: Settings, stage: &Tasks, tasks: &Tasks) -> anyhow::Result<Exit> {
     std::fs::create_dir_all(&settings.data_dir)
         .with_context(|| format!("make the folder {}", settings.data_dir.display()))?;
     let chat = settings.data_dir.join("chat.json");
@@ -46,11 +55,11 @@ pub async fn run(settings: Settings, tasks: &Tasks) -> anyhow::Result<Exit> {
     let store = StoreConfig::new(Store::File(settings.data_dir.join("mneme.db")));
     let (world, connected) = futures::try_join!(async { load(&chat) }, connect(store))?;
     let any_free_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let simulator = Simulator::start(world, any_free_port, tasks).await?;
+    let simulator = Simulator::start(world, any_free_port, stage).await?;
     let address = listener.local_addr()?;
     connected.dynamo.create_tables(&tables::all()).await.context("create the tables")?;
-    tasks.spawn("page", web::serve(listener, web::router(simulator.clone()), tasks.shutdown()));
-    tasks.spawn("chat", keep(simulator.clone(), chat, tasks.shutdown()));
+    stage.spawn("page", web::serve(listener, web::router(simulator.clone()), stage.shutdown()));
+    stage.spawn("chat", keep(simulator.clone(), chat, stage.shutdown()));
     println!("\n  mneme is listening. Open  http://{address}  and say:  .remember meeting is tomorrow\n");
     let bot = bot_settings(&simulator);
     run::join(&bot, connected, settings.instance, None, tasks).await

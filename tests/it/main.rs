@@ -3,4 +3,5 @@
 mod doors;
 mod generated;
 mod harness;
+mod memories;
 mod tidy;

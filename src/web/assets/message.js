@@ -37,7 +37,6 @@ export function messageElement(message, page, follows) {
       reactions(message, client, page),
       ephemeral ? onlyYou(message, client) : null,
     ),
-    toolbar(message, page, ephemeral),
   );
 }
 
@@ -238,8 +237,9 @@ function onlyYou(message, client) {
   return h("div", { class: "only-you" }, icon("eye"), "Only you can see this • ", h("button", { type: "button", class: "as-link", click: () => client.dismiss(message) }, "Dismiss message"));
 }
 
-function toolbar(message, page, ephemeral) {
-  if (ephemeral || message.flags & LOADING) return null;
+/** What can be done with a message; made when the mouse or the focus comes to it. */
+export function toolbar(message, page) {
+  if (message.flags & (EPHEMERAL | LOADING)) return null;
   const mine = message.author.id === page.client.me.id;
   // For the mouse: with the keyboard, Enter on the message opens the whole menu.
   const key = { tabindex: "-1" };

@@ -2,7 +2,7 @@
 // scrolls as one of fifty does; what scrolls out on one side makes room on the other.
 
 import { avatar, h, icon } from "./dom.js";
-import { messageElement, thinking } from "./message.js";
+import { messageElement, thinking, toolbar } from "./message.js";
 import { dayName } from "./words.js";
 import { older } from "./client.js";
 
@@ -44,6 +44,7 @@ export class Timeline {
     this.#present = present;
     scroll.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     present.addEventListener("click", () => this.toPresent());
+    for (const arrival of ["pointerover", "focusin"]) list.addEventListener(arrival, ({ target }) => this.#equip(target));
     // Pictures that load and windows that change keep the end in view.
     const settle = new ResizeObserver(() => this.#stick && this.#toEnd());
     settle.observe(list);
@@ -330,6 +331,15 @@ export class Timeline {
     const all = this.#list.querySelectorAll("[data-message]");
     const stop = document.activeElement.closest("[data-message]") ?? all[all.length - 1];
     for (const element of all) element.tabIndex = element === stop ? 0 : -1;
+  }
+
+  /** Gives a message its toolbar. */
+  #equip(target) {
+    const row = target.closest("[data-message]");
+    const known = row && this.#elements.get(row.dataset.message);
+    if (known?.element !== row || row.querySelector(":scope > .toolbar")) return;
+    const bar = toolbar(known.message, this.#page);
+    if (bar) row.append(bar);
   }
 
   // The keyboard.

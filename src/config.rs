@@ -57,7 +57,7 @@ pub struct Run {
 #[derive(Debug, Args)]
 pub struct Playground {
     /// Where the page listens; 0 is a free port
-    #[arg(long, env = "PLAYGROUND_PORT", default_value_t = 8420)]
+    #[arg(long, env = "PLAYGROUND_PORT", default_value_t = PLAYGROUND_PORT)]
     pub port: u16,
     /// Where the playground keeps its records and its chat
     #[arg(long, env = "PLAYGROUND_DIR", default_value = "data/playground")]
@@ -91,6 +91,9 @@ pub enum TablesAct {
     /// Compare the tables in the store with what the bot needs
     Check,
 }
+
+/// The playground's usual port; if somebody has it, another one is taken.
+pub const PLAYGROUND_PORT: u16 = 8420;
 
 /// How to reach Discord.
 #[derive(Debug, Args)]
@@ -252,6 +255,18 @@ fn name_variable(mut error: clap::Error, command: &clap::Command) -> clap::Error
         error.insert(ContextKind::InvalidArg, ContextValue::String(named));
     }
     error
+}
+
+/// Whether the environment names AWS credentials; looking for others, on an instance or in a profile, takes
+/// time and is asked for with `--store dynamodb`.
+pub fn aws_is_configured() -> bool {
+    let variables = [
+        "AWS_ACCESS_KEY_ID",
+        "AWS_PROFILE",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+    ];
+    variables.iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
 }
 
 /// `.env.example`: every variable with its help and its default, generated from the fields above.

@@ -4,6 +4,7 @@
 //! caller was given. Message text appears at `debug` at most, tokens never. Server and user ids are no
 //! labels of metrics: there are too many of them.
 
+use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -25,7 +26,8 @@ use tracing_subscriber::{EnvFilter, Layer};
 pub fn start(filter: &str, json: bool) -> anyhow::Result<()> {
     let filter = format!("serenity=warn,{filter},serenity::gateway::ws=error");
     let filter = EnvFilter::try_new(filter)?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     let lines = if json { lines.json().boxed() } else { lines.boxed() };
     tracing_subscriber::registry().with(SpinningShard).with(lines.with_filter(filter)).try_init()?;
     Ok(())

@@ -11,7 +11,7 @@ use anyhow::anyhow;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::warn;
 
 use crate::bot::Bot;
@@ -22,7 +22,7 @@ use crate::context::{Answer, Command, Error, Modal, Reply, Result};
 
 /// When an answer that is not there yet is announced.
 const DEFER_AFTER: Duration = Duration::from_millis(1_500);
-/// One command in total, counted from the arrival of its event.
+/// One command in total, counted from its turn.
 const COMMAND_LIMIT: Duration = Duration::from_secs(8);
 /// An interaction older than this on arrival is deferred before it runs: if it is dead already, the caller
 /// has seen it fail and will repeat it.
@@ -79,11 +79,10 @@ enum Stage {
 
 impl Bot {
     /// Runs the work and sends its answer.
-    pub(super) async fn answer(&self, owed: Owed, work: Work) {
+    pub(super) async fn answer(&self, owed: Owed, mut work: Work) {
         match &owed.to {
             Destination::Message { channel_id, .. } => {
                 let channel_id = *channel_id;
-                let mut work = guarded(work, owed.received);
                 let answer = match timeout_at(owed.received + DEFER_AFTER, &mut work).await {
                     Ok(answer) => answer,
                     Err(_) => {
@@ -98,7 +97,7 @@ impl Bot {
         }
     }
 
-    async fn answer_interaction(&self, owed: Owed, work: Work) {
+    async fn answer_interaction(&self, owed: Owed, mut work: Work) {
         let mut stage = Stage::Open;
         if self.services.clock.now().since(owed.cause.at) > OLD_ON_ARRIVAL {
             stage = self.defer(&owed).await;
@@ -106,7 +105,6 @@ impl Bot {
                 return;
             }
         }
-        let mut work = guarded(work, owed.received);
         let answer = if stage == Stage::Deferred {
             work.await
         } else {
@@ -238,12 +236,10 @@ fn addressed(mut body: Value, nonce: String, reply_to: Option<u64>) -> Value {
 }
 
 /// The work with its limits: it ends in time, and a panic in it is an error like others.
-fn guarded(work: Work, received: Instant) -> Work {
-    Box::pin(async move {
-        match timeout_at(received + COMMAND_LIMIT, AssertUnwindSafe(work).catch_unwind()).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(anyhow!("the command panicked").into()),
-            Err(_) => Err(Error::TimedOut),
-        }
-    })
+pub(super) async fn guarded(work: Work) -> Result<Answer> {
+    match timeout(COMMAND_LIMIT, AssertUnwindSafe(work).catch_unwind()).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => Err(anyhow!("the command panicked").into()),
+        Err(_) => Err(Error::TimedOut),
+    }
 }

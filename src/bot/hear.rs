@@ -13,7 +13,7 @@ use serenity::all::{
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, info_span};
 
-use crate::bot::answer::{Destination, Owed, Work};
+use crate::bot::answer::{Destination, Owed, Work, guarded};
 use crate::bot::doors::{Address, Entry, enter};
 use crate::bot::lanes::{Fresh, Lane};
 use crate::bot::reply::Surface;
@@ -334,7 +334,7 @@ impl Bot {
         let lanes = self.lanes.clone();
         async move {
             let _turn = lanes.turn(lane, event).await;
-            work.await
+            guarded(work).await
         }
         .boxed()
     }
@@ -372,15 +372,17 @@ impl Bot {
         // A thread has the permissions of the channel it hangs on.
         let thread = guild.threads.iter().find(|thread| thread.id == channel_id);
         let channel_id = thread.and_then(|thread| thread.parent_id).unwrap_or(channel_id);
-        let channel = guild.channels.get(&channel_id)?;
-        let permissions = match &message.member {
-            Some(member) => guild.partial_member_permissions_in(channel, message.author.id, member),
-            None => Permissions::empty(),
+        // Of a channel that the gateway did not tell us about we know nothing: no rights beyond everybody's.
+        let channel = guild.channels.get(&channel_id);
+        let permissions = match (channel, &message.member) {
+            (Some(channel), Some(member)) => {
+                guild.partial_member_permissions_in(channel, message.author.id, member)
+            }
+            _ => Permissions::empty(),
         };
-        let embeds = guild
-            .members
-            .get(&me)
-            .is_none_or(|member| guild.user_permissions_in(channel, member).embed_links());
+        let embeds = channel
+            .zip(guild.members.get(&me))
+            .is_none_or(|(channel, member)| guild.user_permissions_in(channel, member).embed_links());
         let bot_role_id =
             guild.roles.values().find(|role| role.tags.bot_id == Some(me)).map(|role| role.id.get());
         let caller = self.caller(message.author.id.get(), name, permissions);

@@ -44,7 +44,8 @@ impl Lanes {
     pub fn arrive(&self, lane: Lane, event: u64) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let events = waiting.entry(lane).or_default();
-        if events.len() < LANE_MAX && !events.contains(&event) {
+        // A second delivery is written down too: it leaves by itself, and the first one keeps its place.
+        if events.len() < LANE_MAX {
             events.push_back(event);
         }
     }
@@ -67,15 +68,21 @@ impl Lanes {
         turn
     }
 
-    /// Forgets an arrival that turned out not to be for us.
+    /// Forgets an arrival that is not to run: chat, or a second delivery.
     pub fn leave(&self, lane: Lane, event: u64) {
+        self.remove(lane, |events| events.iter().rposition(|other| *other == event));
+    }
+
+    fn remove(&self, lane: Lane, place: impl Fn(&VecDeque<u64>) -> Option<usize>) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(notify) = moved.get(&lane) {
             notify.notify_waiters();
         }
         let events = waiting.entry(lane).or_default();
-        events.retain(|other| *other != event);
+        if let Some(place) = place(events) {
+            events.remove(place);
+        }
         if events.is_empty() {
             waiting.remove(&lane);
             moved.remove(&lane);
@@ -95,7 +102,8 @@ impl Lanes {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.lanes.leave(self.lane, self.event);
+        let event = self.event;
+        self.lanes.remove(self.lane, |events| events.iter().position(|other| *other == event));
     }
 }
 
@@ -170,6 +178,19 @@ mod tests {
         lanes.arrive((1, 2), 11);
         let _other = lanes.turn((1, 2), 11).await;
         let _stranger = lanes.turn((1, 1), 99).await;
+    }
+
+    #[tokio::test]
+    async fn a_second_delivery_does_not_let_the_next_one_pass() {
+        let lanes = Lanes::default();
+        for event in [1, 1, 2] {
+            lanes.arrive((1, 1), event);
+        }
+        let first = lanes.turn((1, 1), 1).await;
+        lanes.leave((1, 1), 1);
+        assert!(!lanes.first_or_absent((1, 1), 2));
+        drop(first);
+        assert!(lanes.first_or_absent((1, 1), 2));
     }
 
     #[test]

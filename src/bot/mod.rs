@@ -150,6 +150,31 @@ pub async fn connect(settings: &Settings, shutdown: &CancellationToken) -> Resul
     }
 }
 
+/// Tries the token and what it is allowed to do, for people: what was found, or what to do.
+pub async fn examine(settings: &Settings) -> Result<String, String> {
+    let http = http(settings).map_err(|error| format!("{error:#}"))?;
+    let Asked { gateway, application } = ask(&http, settings).await.map_err(|error| match &error {
+        serenity::Error::Http(inner) if inner.status_code().is_some_and(|status| status.as_u16() == 401) => {
+            "this token is not known; reset it in the developer portal, under Bot, and put it into DISCORD_TOKEN".into()
+        }
+        other => format!("no answer ({other}); is the network there, and DISCORD_API_URL right?"),
+    })?;
+    let flags = application.flags.unwrap_or(ApplicationFlags::empty());
+    if settings.content_intent && !flags.intersects(content_flags()) {
+        return Err(format!(
+            "{} may not read messages, so the prefix works in direct messages only: turn on Message Content \
+             Intent in the developer portal, under Bot, or set MESSAGE_CONTENT_INTENT=off",
+            application.name
+        ));
+    }
+    let left = gateway.session_start_limit.remaining;
+    Ok(format!("{} with {} shards, {left} session starts left today", application.name, gateway.shards))
+}
+
+fn content_flags() -> ApplicationFlags {
+    ApplicationFlags::GATEWAY_MESSAGE_CONTENT | ApplicationFlags::GATEWAY_MESSAGE_CONTENT_LIMITED
+}
+
 struct Asked {
     gateway: serenity::all::BotGateway,
     application: serenity::all::CurrentApplicationInfo,
@@ -188,8 +213,6 @@ impl Asked {
         }
         http.set_application_id(self.application.id);
         let flags = self.application.flags.unwrap_or(ApplicationFlags::empty());
-        let content =
-            ApplicationFlags::GATEWAY_MESSAGE_CONTENT | ApplicationFlags::GATEWAY_MESSAGE_CONTENT_LIMITED;
         let mut cache_settings = serenity::cache::Settings::default();
         cache_settings.max_messages = 0;
         Ok(Connection {
@@ -198,7 +221,7 @@ impl Asked {
             gateway_url: self.gateway.url.trim_end_matches('/').to_owned(),
             shards,
             shards_total,
-            content_allowed: flags.intersects(content),
+            content_allowed: flags.intersects(content_flags()),
         })
     }
 }

@@ -21,6 +21,8 @@ const ENTRY_BYTES: usize = 120;
 #[derive(Clone, Debug, Default)]
 pub struct List {
     entries: BTreeMap<Arc<str>, Entry>,
+    /// The last revision of what was seen to be forgotten, so that nothing older brings it back.
+    gone: BTreeMap<Box<str>, u64>,
 }
 
 /// What the list knows of a memory or an alias.
@@ -53,30 +55,38 @@ impl<'a> Found<'a> {
 impl List {
     /// Takes in a record as it now is; an older state than the one known changes nothing.
     pub fn take_in(&mut self, record: &Remembered) {
-        let known = self.entries.get(record.rem_key.as_str());
-        if known.is_some_and(|known| known.rev > record.rev) {
+        let key = record.rem_key.as_str();
+        if self.rev(key) > record.rev {
             return;
         }
         if record.is_forgotten() {
-            self.entries.remove(record.rem_key.as_str());
+            self.entries.remove(key);
+            self.gone.insert(key.into(), record.rev);
             return;
         }
+        self.gone.remove(key);
         let display = record.display();
         let entry = Entry {
-            display: (display != record.rem_key).then(|| display.into()),
+            display: (display != key).then(|| display.into()),
             created_by: record.created_by.unwrap_or_default(),
             created_at: record.created_at,
             alias_of: record.alias_of.as_deref().map(Arc::from),
             locked: record.locked_by.is_some(),
             rev: record.rev,
-            recalls: known.map_or(0, |known| known.recalls),
+            recalls: self.entries.get(key).map_or(0, |known| known.recalls),
         };
-        self.entries.insert(record.rem_key.as_str().into(), entry);
+        self.entries.insert(key.into(), entry);
     }
 
     /// The key is not in the table any more.
     pub fn take_out(&mut self, key: &str) {
         self.entries.remove(key);
+    }
+
+    /// The last known revision of a key; 0 if nothing is known of it.
+    pub fn rev(&self, key: &str) -> u64 {
+        let gone = || self.gone.get(key).copied().unwrap_or(0);
+        self.entries.get(key).map_or_else(gone, |known| known.rev)
     }
 
     pub fn add_recalls(&mut self, key: &str, times: u64) {
@@ -91,11 +101,21 @@ impl List {
             let display = entry.display.as_ref().map_or(0, |text| text.len());
             ENTRY_BYTES + key.len() + display + entry.alias_of.as_ref().map_or(0, |text| text.len())
         };
-        self.entries.iter().map(texts).sum()
+        let gone: usize = self.gone.keys().map(|key| ENTRY_BYTES + key.len()).sum();
+        self.entries.iter().map(texts).sum::<usize>() + gone
+    }
+
+    /// About how much memory one more key takes.
+    pub fn bytes_of(key: &str) -> usize {
+        ENTRY_BYTES + key.len()
     }
 
     pub fn get(&self, key: &str) -> Option<Found<'_>> {
         self.entries.get_key_value(key).map(|(key, entry)| Found { key, entry })
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = Found<'_>> {

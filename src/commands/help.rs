@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 
 use crate::commands::{ALL, Registry, group};
 use crate::context::{
-    Answer, Args, Caller, Card, Choice, Command, Context, Door, Feature, Kind, Param, Place, Reply,
-    Result, Services, refuse,
+    Answer, Args, Caller, Card, Choice, Command, Context, Door, Feature, Kind, Param, Place, Reply, Result,
+    Services, refuse,
 };
 use crate::markdown::code;
 

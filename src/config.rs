@@ -1,1 +1,418 @@
-//! (to come)
+//! Settings: the only reader of the environment.
+//!
+//! Each setting is a documented field; its comment is the help text and the line in `.env.example`. Defaults
+//! run on a laptop. A wrong value stops the start and names its variable.
+
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, Resettable};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use secrecy::SecretString;
+
+/// A Discord bot whose commands remember.
+#[derive(Debug, Parser)]
+#[command(name = "mneme", version, about, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub role: Role,
+}
+
+/// What the executable is to do.
+#[derive(Debug, Subcommand)]
+pub enum Role {
+    /// Join Discord and answer
+    Run(Box<Run>),
+    /// Try the bot on a simulated Discord, in the browser; needs no account and no token
+    Playground(Playground),
+    /// Show, check or create the tables
+    Tables(Tables),
+    /// Find out whether the bot would work, and what to do where it would not
+    Doctor(Box<Run>),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell to complete for
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Run {
+    #[command(flatten)]
+    pub discord: Discord,
+    #[command(flatten)]
+    pub bot: Bot,
+    #[command(flatten)]
+    pub store: Store,
+    #[command(flatten)]
+    pub web: Web,
+    #[command(flatten)]
+    pub log: Log,
+}
+
+#[derive(Debug, Args)]
+pub struct Playground {
+    /// Where the page listens; 0 is a free port
+    #[arg(long, env = "PLAYGROUND_PORT", default_value_t = PLAYGROUND_PORT)]
+    pub port: u16,
+    /// Where the playground keeps its records and its chat
+    #[arg(long, env = "PLAYGROUND_DIR", default_value = "data/playground")]
+    pub data_dir: PathBuf,
+    #[command(flatten)]
+    pub bot: Bot,
+    #[command(flatten)]
+    pub log: Log,
+}
+
+#[derive(Debug, Args)]
+pub struct Tables {
+    #[command(subcommand)]
+    pub act: TablesAct,
+    #[command(flatten)]
+    pub store: Store,
+    #[command(flatten)]
+    pub log: Log,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum TablesAct {
+    /// List the tables, their keys and what they hold
+    List,
+    /// Print the tables as JSON, as Terraform and the hooks read them
+    Json,
+    /// Print the least-privilege IAM policy for the bot
+    Policy,
+    /// Create the tables that are missing
+    Create,
+    /// Compare the tables in the store with what the bot needs
+    Check,
+}
+
+/// The playground's usual port; if somebody has it, another one is taken.
+pub const PLAYGROUND_PORT: u16 = 8420;
+
+/// How to reach Discord.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Discord")]
+pub struct Discord {
+    /// The bot's token, from the developer portal, under Bot
+    #[arg(long, env = "DISCORD_TOKEN", hide_env_values = true)]
+    pub discord_token: Option<SecretString>,
+    /// Another server that speaks Discord's protocol, http or https
+    #[arg(long, env = "DISCORD_API_URL", value_parser = api_url)]
+    pub discord_api_url: Option<String>,
+    /// Whether to ask for message content; without it the prefix works in direct messages only
+    #[arg(long, env = "MESSAGE_CONTENT_INTENT", value_enum, default_value_t = ContentIntent::Auto)]
+    pub message_content_intent: ContentIntent,
+    /// The shards of this process and of the whole bot: auto, 4, or 0-3/8
+    #[arg(long, env = "SHARDS", default_value = "auto", value_parser = shards)]
+    pub shards: Shards,
+    /// Bots that are heard like people, by id
+    #[arg(long, env = "HEAR_BOTS", value_delimiter = ',', value_parser = snowflake)]
+    pub hear_bots: Vec<u64>,
+    /// Whether to keep Discord's rate limits at another server too
+    #[arg(long, env = "DISCORD_PACING", default_value = "true", action = ArgAction::Set, value_parser = switch())]
+    pub discord_pacing: bool,
+}
+
+/// How the bot behaves.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Bot")]
+pub struct Bot {
+    /// The prefix of commands in servers that have set none
+    #[arg(long, env = "BOT_PREFIX", default_value = ".", value_parser = prefix)]
+    pub bot_prefix: String,
+    /// Who owns this bot, by id; BOT_ADMINS is accepted too
+    #[arg(long, env = "BOT_OWNERS", value_delimiter = ',', value_parser = snowflake)]
+    pub bot_owners: Vec<u64>,
+    /// Memories that one server may have
+    #[arg(long, env = "MAX_MEMORIES", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_memories: u32,
+    /// Shown by .ping
+    #[arg(long, env = "STATUS_PAGE_URL")]
+    pub status_page_url: Option<String>,
+    /// Shown by .docs
+    #[arg(long, env = "DOCS_URL")]
+    pub docs_url: Option<String>,
+}
+
+/// Where records are kept.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Store")]
+pub struct Store {
+    /// The kind of store; auto is the endpoint if one is set, AWS where credentials are, else embedded
+    #[arg(long, env = "STORE", value_enum, default_value_t = StoreKind::Auto)]
+    pub store: StoreKind,
+    /// The address of DynamoDB Local or LocalStack; LOCALSTACK is accepted too
+    #[arg(long, env = "DYNAMODB_ENDPOINT", value_parser = api_url)]
+    pub dynamodb_endpoint: Option<String>,
+    /// Put before every table's name, so that several bots can share an account
+    #[arg(long, env = "TABLE_PREFIX", default_value = "", value_parser = table_prefix)]
+    pub table_prefix: String,
+    /// Create missing tables at the start; meant for development
+    #[arg(long, env = "CREATE_TABLES", default_value = "false", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = switch())]
+    pub create_tables: bool,
+    /// Where the embedded store keeps its file
+    #[arg(long, env = "DATA_DIR", default_value = "data")]
+    pub data_dir: PathBuf,
+}
+
+/// What the bot shows to browsers and monitors.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Web")]
+pub struct Web {
+    /// Serve /live, /ready and /metrics on this address
+    #[arg(long, env = "HTTP")]
+    pub http: Option<SocketAddr>,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Log")]
+pub struct Log {
+    /// What to log: error, warn, info, debug, or a filter such as mneme=debug
+    #[arg(long, env = "LOG", default_value = "info")]
+    pub log: String,
+    /// Lines for people or for machines
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ContentIntent {
+    /// Where the developer portal allows it
+    Auto,
+    Off,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StoreKind {
+    Auto,
+    /// A file in the data directory, in this process
+    Embedded,
+    /// Amazon DynamoDB, or the endpoint that is set
+    #[value(alias = "aws")]
+    Dynamodb,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// The shards of this process, its end not included, and of the whole bot; `None` is Discord's advice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shards(pub Option<(Range<u32>, u32)>);
+
+impl Cli {
+    /// Reads the command line and the environment. What is wrong is an error that names the variable.
+    pub fn read() -> Result<Self, clap::Error> {
+        Self::parse_from_args(std::env::args_os())
+    }
+
+    fn parse_from_args(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let mut command = Self::command().mut_subcommands(|role| role.mut_args(choose_variable));
+        let matches =
+            command.try_get_matches_from_mut(args).map_err(|error| name_variable(error, &command))?;
+        Self::from_arg_matches(&matches)
+    }
+}
+
+/// The names that settings had before, and what they are called now.
+const OLDER_NAMES: &[(&str, &str)] = &[("BOT_ADMINS", "BOT_OWNERS"), ("LOCALSTACK", "DYNAMODB_ENDPOINT")];
+
+/// An empty variable counts as unset, as compose files write it; an older name stands in for a newer one.
+fn choose_variable(argument: clap::Arg) -> clap::Arg {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let Some(name) = argument.get_env().and_then(|name| name.to_str()).map(str::to_owned) else {
+        return argument;
+    };
+    if is_set(&name) {
+        return argument;
+    }
+    match OLDER_NAMES.iter().find(|(older, newer)| *newer == name && is_set(older)) {
+        Some((older, _)) => argument.env(*older),
+        None => argument.env(Resettable::Reset),
+    }
+}
+
+/// Says which variable a wrong value came from: clap names the option only.
+fn name_variable(mut error: clap::Error, command: &clap::Command) -> clap::Error {
+    if !matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue) {
+        return error;
+    }
+    let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg) else { return error };
+    let arguments = command.get_subcommands().flat_map(clap::Command::get_arguments);
+    let from = arguments
+        .filter(|argument| *shown == argument.to_string())
+        .find_map(|argument| argument.get_env().filter(|name| std::env::var_os(name).is_some()));
+    if let Some(name) = from {
+        let named = format!("{shown} (the environment variable {})", name.to_string_lossy());
+        error.insert(ContextKind::InvalidArg, ContextValue::String(named));
+    }
+    error
+}
+
+/// Whether the environment names AWS credentials; looking for others, on an instance or in a profile, takes
+/// time and is asked for with `--store dynamodb`.
+pub fn aws_is_configured() -> bool {
+    let variables = [
+        "AWS_ACCESS_KEY_ID",
+        "AWS_PROFILE",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+    ];
+    variables.iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+}
+
+/// `.env.example`: every variable with its help and its default, generated from the fields above.
+pub fn env_example() -> String {
+    let mut text = String::from(
+        "# Settings of mneme, as variables. Copy to .env and fill in what you need: every line has a default.\n\
+         # Generated from src/config.rs.\n",
+    );
+    let mut seen = std::collections::BTreeSet::new();
+    for role in Cli::command().get_subcommands() {
+        for argument in role.get_arguments() {
+            let Some(name) = argument.get_env().map(|name| name.to_string_lossy().into_owned()) else {
+                continue;
+            };
+            if !seen.insert(name.clone()) {
+                continue;
+            }
+            let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+            let choices = argument.get_possible_values();
+            let default =
+                argument.get_default_values().first().and_then(|value| value.to_str()).unwrap_or_default();
+            let _ = write!(text, "\n# {help}.");
+            if !choices.is_empty() {
+                let names: Vec<&str> = choices.iter().map(clap::builder::PossibleValue::get_name).collect();
+                let _ = write!(text, " One of: {}.", names.join(", "));
+            }
+            let _ = writeln!(text, "\n#{name}={default}");
+        }
+    }
+    text
+}
+
+/// Switches: `true/false/1/0/yes/no/on/off`.
+fn switch() -> impl clap::builder::TypedValueParser<Value = bool> {
+    use clap::builder::TypedValueParser;
+    PossibleValuesParser::new(["true", "false", "1", "0", "yes", "no", "on", "off"])
+        .map(|text| matches!(text.as_str(), "true" | "1" | "yes" | "on"))
+}
+
+fn api_url(text: &str) -> Result<String, String> {
+    let url: reqwest::Url = text.parse().map_err(|error| format!("not an address: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err("an address begins with http:// or https://".into());
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+fn snowflake(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let fits = (17..=20).contains(&text.len());
+    let id = text.parse().ok().filter(|_| fits);
+    id.ok_or_else(|| "an id has 17 to 20 digits; names are not accepted, because they can be reused".into())
+}
+
+/// A prefix is 1 to 5 characters, no white space, not only letters or digits, and nothing that Discord gives
+/// a meaning of its own.
+pub fn prefix(text: &str) -> Result<String, String> {
+    let length = (1..=5).contains(&text.chars().count());
+    let characters = !text.chars().any(|c| c.is_whitespace() || "/@#<`".contains(c));
+    let marked = !text.chars().all(char::is_alphanumeric);
+    (length && characters && marked).then(|| text.to_owned()).ok_or_else(|| {
+        "a prefix is 1 to 5 characters, no spaces, not only letters or digits, and none of / @ # < and backtick".into()
+    })
+}
+
+/// What DynamoDB allows in a table's name, with room for the name itself.
+fn table_prefix(text: &str) -> Result<String, String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    (text.len() <= 100 && text.chars().all(allowed))
+        .then(|| text.to_owned())
+        .ok_or_else(|| "at most 100 of a-z A-Z 0-9 - _ .".into())
+}
+
+/// `auto`, `4`, or `0-3/8`: from, to and in all.
+fn shards(text: &str) -> Result<Shards, String> {
+    let wrong = || "auto, a number of shards, or a range such as 0-3/8".to_owned();
+    if text == "auto" {
+        return Ok(Shards(None));
+    }
+    let (range, total) = match text.split_once('/') {
+        None => {
+            let total: u32 = text.parse().map_err(|_| wrong())?;
+            (0..total, total)
+        }
+        Some((range, total)) => {
+            let (first, last) = range.split_once('-').ok_or_else(wrong)?;
+            let first: u32 = first.parse().map_err(|_| wrong())?;
+            let last: u32 = last.parse().map_err(|_| wrong())?;
+            (first..last.checked_add(1).ok_or_else(wrong)?, total.parse().map_err(|_| wrong())?)
+        }
+    };
+    let sound = !range.is_empty() && range.end <= total;
+    sound.then_some(Shards(Some((range, total)))).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::parse_from_args(args.iter().map(OsString::from))
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn shards_are_read_in_three_forms() {
+        assert_eq!(shards("auto"), Ok(Shards(None)));
+        assert_eq!(shards("4"), Ok(Shards(Some((0..4, 4)))));
+        assert_eq!(shards("0-3/8"), Ok(Shards(Some((0..4, 8)))));
+        for wrong in ["", "0", "3-1/8", "0-8/8", "x", "-1", "0-3", "0-4294967295/1"] {
+            assert!(shards(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_short_and_not_a_word() {
+        for right in [".", "!", "?", "mn!", "..", "ü!"] {
+            assert!(prefix(right).is_ok(), "{right}");
+        }
+        for wrong in ["", "mn", "a b!", "/", "@x", "#!", "<!", "`", "toolong!", "42"] {
+            assert!(prefix(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_value_is_an_error_with_its_option() {
+        let error = parse(&["mneme", "run", "--bot-owners", "bob#1234"]).unwrap_err().to_string();
+        assert!(error.contains("--bot-owners"), "{error}");
+        assert!(error.contains("17 to 20 digits"), "{error}");
+        assert!(parse(&["mneme", "run", "--create-tables", "maybe"]).is_err());
+    }
+
+    #[test]
+    fn the_token_is_not_shown() {
+        let cli = parse(&["mneme", "run", "--discord-token", "hush"]).unwrap();
+        assert!(!format!("{cli:?}").contains("hush"));
+    }
+
+    #[test]
+    fn the_example_names_every_variable_once() {
+        let text = env_example();
+        assert_eq!(text.matches("#DISCORD_TOKEN=\n").count(), 1, "{text}");
+        assert_eq!(text.matches("\n#LOG=info\n").count(), 1);
+    }
+}

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cause::Cause;
 use crate::clock::Clock;
 use crate::dynamo::{self, Dynamo, TableSpec};
+use crate::telemetry::{Health, Metrics};
 
 pub mod discord;
 
@@ -101,6 +102,18 @@ pub enum Level {
     Admin,
     /// The ids in `BOT_OWNERS`.
     BotOwner,
+}
+
+impl Level {
+    /// What it asks for, in words; nothing where everybody may.
+    pub fn needs(self) -> Option<&'static str> {
+        match self {
+            Self::Everyone => None,
+            Self::Moderator => Some("Manage Messages"),
+            Self::Admin => Some("Manage Server"),
+            Self::BotOwner => Some("a bot owner"),
+        }
+    }
 }
 
 /// An option of a command.
@@ -319,6 +332,17 @@ pub struct Caller {
     pub bot_owner: bool,
 }
 
+impl Caller {
+    pub fn has(&self, level: Level) -> bool {
+        match level {
+            Level::Everyone => true,
+            Level::Moderator => self.moderator,
+            Level::Admin => self.admin,
+            Level::BotOwner => self.bot_owner,
+        }
+    }
+}
+
 /// Everything one answer can be made from.
 #[derive(Clone)]
 pub struct Context {
@@ -350,12 +374,22 @@ pub struct Services {
     pub clock: Clock,
     pub discord: Discord,
     pub instance: Instance,
+    pub metrics: Metrics,
+    pub health: Health,
     state: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
 
 impl Services {
     pub fn new(dynamo: Dynamo, clock: Clock, discord: Discord, instance: Instance) -> Self {
-        Self { dynamo, clock, discord, instance, state: Mutex::default() }
+        Self {
+            dynamo,
+            clock,
+            discord,
+            instance,
+            metrics: Metrics::default(),
+            health: Health::default(),
+            state: Mutex::default(),
+        }
     }
 
     /// The in-memory state of a feature, made when first asked for. What must outlive the process is a
@@ -569,11 +603,17 @@ pub enum Error {
     /// What is wrong with the arguments; the usage line is added where it is shown.
     #[error("{0}")]
     Usage(String),
+    /// Nothing but reading was tried, and the store did not answer: the caller may simply try again.
+    #[error("reading failed")]
+    Read(#[source] dynamo::Error),
     /// An apology with a reference; the chain goes to the log under the same reference.
     #[error(transparent)]
     Store(#[from] dynamo::Error),
     #[error(transparent)]
     Other(#[from] anyhow::Error),
+    /// The command's time is over and nobody knows how far it came.
+    #[error("took too long")]
+    TimedOut,
 }
 
 /// Says no, and why, in words for the caller.

@@ -8,7 +8,8 @@
 //! - what people type: [`context`] (what a command can reach and return), [`commands`] (one file per
 //!   feature), [`markdown`] (text that is safe to send)
 //! - who speaks Discord: [`bot`] for the bot, [`sim`] for a Discord to try and test it on
-//! - the faces: [`web`], and [`playground`], which starts all of it in one process
+//! - the roles of the executable: [`run`], [`playground`] (all of it in one process), [`doctor`]
+//! - the faces: [`web`]
 
 pub mod bot;
 pub mod cause;
@@ -16,10 +17,13 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod context;
+pub mod counts;
+pub mod doctor;
 pub mod dynamo;
 pub mod history;
 pub mod markdown;
 pub mod playground;
+pub mod run;
 pub mod sim;
 pub mod tables;
 pub mod tasks;

@@ -1,1 +1,115 @@
-fn main() {}
+//! The executable: reads the settings, starts one role, and ends with a status that says how it went.
+
+use anyhow::{Context, bail};
+use clap::CommandFactory;
+use mneme::bot::Exit;
+use mneme::config::{self, Cli, LogFormat, Role, TablesAct};
+use mneme::run::{instance, open_store};
+use mneme::tasks::Tasks;
+use mneme::{doctor, playground, run, tables, telemetry};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+
+/// Ended by a second Ctrl-C: 128 + SIGINT, as shells count.
+const INTERRUPTED: i32 = 130;
+
+fn main() {
+    let cli = Cli::read().unwrap_or_else(|error| error.exit());
+    let outcome = tokio::runtime::Runtime::new()
+        .context("start the runtime")
+        .and_then(|runtime| runtime.block_on(start(cli.role)));
+    let status = match outcome {
+        Ok(exit) => exit.code(),
+        Err(error) => {
+            eprintln!("mneme: {error:#}");
+            1
+        }
+    };
+    // Not by returning: a task that never yields would keep the process alive.
+    std::process::exit(status)
+}
+
+async fn start(role: Role) -> anyhow::Result<Exit> {
+    let tasks = Tasks::new();
+    match role {
+        Role::Run(options) => {
+            start_logging(&options.log)?;
+            until_signalled(&tasks, run::run(*options, &tasks)).await
+        }
+        Role::Playground(options) => {
+            start_logging(&options.log)?;
+            let settings = playground::Settings {
+                port: options.port,
+                any_port: options.port == config::PLAYGROUND_PORT,
+                data_dir: options.data_dir,
+                instance: instance(&options.bot),
+            };
+            until_signalled(&tasks, playground::run(settings, &tasks)).await
+        }
+        Role::Tables(options) => {
+            start_logging(&options.log)?;
+            show_tables(options).await
+        }
+        Role::Doctor(options) => {
+            start_logging(&options.log)?;
+            Ok(doctor::examine(&options).await)
+        }
+        Role::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "mneme", &mut std::io::stdout());
+            Ok(Exit::Asked)
+        }
+    }
+}
+
+fn start_logging(log: &config::Log) -> anyhow::Result<()> {
+    telemetry::start(&log.log, log.log_format == LogFormat::Json).context("LOG is not a filter")
+}
+
+/// Ctrl-C and SIGTERM end the work in order; a second one ends the process at once.
+async fn until_signalled(
+    tasks: &Tasks,
+    work: impl Future<Output = anyhow::Result<Exit>>,
+) -> anyhow::Result<Exit> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let signals = async {
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if tasks.shutdown().is_cancelled() {
+                std::process::exit(INTERRUPTED);
+            }
+            info!("stopping; once more to stop at once");
+            tasks.stop();
+        }
+    };
+    tokio::select! {
+        outcome = work => outcome,
+        () = signals => Ok(Exit::Asked),
+    }
+}
+
+async fn show_tables(options: config::Tables) -> anyhow::Result<Exit> {
+    match options.act {
+        TablesAct::List => print!("{}", tables::list()),
+        TablesAct::Json => println!("{}", tables::json()),
+        TablesAct::Policy => println!("{}", tables::policy()),
+        TablesAct::Create => {
+            let connected = open_store(&options.store).await?;
+            connected.dynamo.create_tables(&tables::all()).await.context("create the tables")?;
+            println!("The tables are there, in {}.", connected.description);
+        }
+        TablesAct::Check => {
+            let connected = open_store(&options.store).await?;
+            let differences =
+                connected.dynamo.check_tables(&tables::all()).await.context("check the tables")?;
+            if !differences.is_empty() {
+                bail!("{}: {}", connected.description, differences.join("; "));
+            }
+            println!("The tables in {} are as the bot needs them.", connected.description);
+        }
+    }
+    Ok(Exit::Asked)
+}

@@ -28,6 +28,31 @@ pub fn cut(text: &str, max: usize) -> String {
     format!("{}…", kept.trim_end())
 }
 
+/// A number with its thousands apart: `4,120`.
+pub fn number(n: usize) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// People's words where a code span would be too loud: shown as typed, whatever Markdown they hold.
+pub fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '\\' | '*' | '_' | '~' | '`' | '|' | '[' | ']' | '<' | '>') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
 /// A person, as Discord shows them.
 pub fn person(id: u64) -> String {
     format!("<@{id}>")
@@ -62,5 +87,17 @@ mod tests {
     fn cutting_counts_characters_not_bytes() {
         assert_eq!(cut("grüße", 5), "grüße");
         assert_eq!(cut("grüße!", 5), "grüß…");
+    }
+
+    #[test]
+    fn numbers_are_readable() {
+        for (n, text) in [(0, "0"), (999, "999"), (4_120, "4,120"), (1_234_567, "1,234,567")] {
+            assert_eq!(number(n), text);
+        }
+    }
+
+    #[test]
+    fn plain_text_is_no_markdown() {
+        assert_eq!(plain("[free](x) <@1> a_b"), r"\[free\](x) \<@1\> a\_b");
     }
 }

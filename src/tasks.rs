@@ -13,6 +13,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::error;
 
 /// The only place where tasks are spawned. Cloning gives another handle to the same tasks.
@@ -66,8 +67,19 @@ impl Tasks {
         });
     }
 
+    /// Counts work that somebody else spawned, such as an event handler, until the token is dropped.
+    pub fn job(&self) -> TaskTrackerToken {
+        self.tracker.token()
+    }
+
     /// Asks everything to end.
     pub fn stop(&self) {
+        self.shutdown.cancel();
+    }
+
+    /// Asks everything to end, because going on makes no sense.
+    pub fn fail(&self) {
+        self.failed.store(true, Ordering::SeqCst);
         self.shutdown.cancel();
     }
 

@@ -1,1 +1,238 @@
-//! (to come)
+//! Logs, metrics and health: how an operator sees what the bot is doing.
+//!
+//! Logs have fields to search by; an error is logged once, where it stops, under the reference that the
+//! caller was given. Message text appears at `debug` at most, tokens never. Server and user ids are no
+//! labels of metrics: there are too many of them.
+
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+/// Starts logging to standard error. Called once, by `main`.
+///
+/// `serenity::gateway::ws` is capped at `error`: it writes frames that it cannot parse, people's words
+/// included, at `warn`.
+pub fn start(filter: &str, json: bool) -> anyhow::Result<()> {
+    let filter = format!("serenity=warn,{filter},serenity::gateway::ws=error");
+    let filter = EnvFilter::try_new(filter)?;
+    let colours = std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
+    let lines = if json { lines.json().boxed() } else { lines.boxed() };
+    tracing_subscriber::registry().with(SpinningShard).with(lines.with_filter(filter)).try_init()?;
+    Ok(())
+}
+
+/// Set once serenity has met a close code after which it polls the dead socket without yielding. Only the
+/// watchdog's own thread can still act then.
+pub static GATEWAY_SPINS: AtomicBool = AtomicBool::new(false);
+
+/// Recognises the close codes 4003, 4010 and 4011 in what serenity logs, the only place where they show.
+struct SpinningShard;
+
+impl<S: Subscriber> Layer<S> for SpinningShard {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let metadata = event.metadata();
+        let shard_runner = metadata.target() == "serenity::gateway::bridge::shard_runner";
+        if *metadata.level() == Level::ERROR && shard_runner {
+            let mut message = Message::default();
+            event.record(&mut message);
+            let codes = ["NoAuthentication", "InvalidShardData", "OverloadedShard"];
+            if codes.iter().any(|code| message.0.contains(code)) {
+                GATEWAY_SPINS.store(true, Ordering::SeqCst);
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Message(String);
+
+impl Visit for Message {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "message" {
+            self.0 = format!("{value:?}");
+        }
+    }
+}
+
+/// How a command ended: `ok`, `refused` or `error`.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct CommandLabels {
+    pub command: String,
+    pub outcome: String,
+}
+
+/// A call to Discord, by kind, and its HTTP status; 0 when there was no answer.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct RequestLabels {
+    pub route: String,
+    pub status: u16,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct KindLabels {
+    pub kind: String,
+}
+
+/// The metrics registry. Each field is one family; its help text is in [`Metrics::default`].
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    pub commands: Family<CommandLabels, Counter>,
+    pub events_repeated: Counter,
+    pub events_stale: Counter,
+    pub requests: Family<RequestLabels, Counter>,
+    pub retries: Family<KindLabels, Counter>,
+    pub unknown_outcomes: Family<KindLabels, Counter>,
+    pub late_acks: Counter,
+    pub unparsed: Family<KindLabels, Counter>,
+    pub unspoken: Counter,
+    pub identifies: Counter,
+    pub resumes: Counter,
+    pub restarts: Counter,
+    pub gap_seconds: Counter,
+    pub servers: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("mneme"),
+            commands: Family::default(),
+            events_repeated: Counter::default(),
+            events_stale: Counter::default(),
+            requests: Family::default(),
+            retries: Family::default(),
+            unknown_outcomes: Family::default(),
+            late_acks: Counter::default(),
+            unparsed: Family::default(),
+            unspoken: Counter::default(),
+            identifies: Counter::default(),
+            resumes: Counter::default(),
+            restarts: Counter::default(),
+            gap_seconds: Counter::default(),
+            servers: Gauge::default(),
+        };
+        let registry = &mut metrics.registry;
+        registry.register("commands", "Commands by name and outcome", metrics.commands.clone());
+        registry.register(
+            "events_repeated",
+            "Events dropped as delivered before",
+            metrics.events_repeated.clone(),
+        );
+        registry.register("events_stale", "Events dropped as too old", metrics.events_stale.clone());
+        registry.register("discord_requests", "REST calls by kind and status", metrics.requests.clone());
+        registry.register("discord_retries", "REST calls sent again", metrics.retries.clone());
+        registry.register(
+            "discord_unknown_outcome",
+            "Messages that may not have been sent",
+            metrics.unknown_outcomes.clone(),
+        );
+        registry.register(
+            "discord_late_acks",
+            "Interactions acknowledged too late",
+            metrics.late_acks.clone(),
+        );
+        registry.register(
+            "discord_unparsed",
+            "Gateway events serenity could not read",
+            metrics.unparsed.clone(),
+        );
+        registry.register("unspoken", "Answers we had no right to send", metrics.unspoken.clone());
+        registry.register("gateway_identifies", "IDENTIFYs sent", metrics.identifies.clone());
+        registry.register("gateway_resumes", "Sessions resumed", metrics.resumes.clone());
+        registry.register("gateway_restarts", "Shards the watchdog restarted", metrics.restarts.clone());
+        registry.register(
+            "gateway_gap_seconds",
+            "Time whose events were lost for good",
+            metrics.gap_seconds.clone(),
+        );
+        registry.register("servers", "Servers the bot is in", metrics.servers.clone());
+        metrics
+    }
+}
+
+impl Metrics {
+    /// All families in the OpenMetrics text format.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("writing to a String does not fail");
+        text
+    }
+
+    pub fn command(&self, command: &str, outcome: &str) {
+        let labels = CommandLabels { command: command.to_owned(), outcome: outcome.to_owned() };
+        self.commands.get_or_create(&labels).inc();
+    }
+
+    pub fn request(&self, route: &str, status: u16) {
+        self.requests.get_or_create(&RequestLabels { route: route.to_owned(), status }).inc();
+    }
+}
+
+/// What `.status`, `/ready` and the watchdog need to know about the gateway.
+#[derive(Debug)]
+pub struct Health {
+    /// Shards that are connected, and how many there should be.
+    pub shards_connected: AtomicU64,
+    pub shards_wanted: AtomicU64,
+    /// Whether the prefix door is open in servers: we asked for message content and were given it.
+    pub content_intent: AtomicBool,
+    /// Milliseconds from heartbeat to acknowledgement; negative while unknown.
+    pub heartbeat_ms: AtomicI64,
+    /// Why the bot is not working, for people who look.
+    pub trouble: std::sync::Mutex<Option<String>>,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            shards_connected: AtomicU64::new(0),
+            shards_wanted: AtomicU64::new(1),
+            content_intent: AtomicBool::new(false),
+            heartbeat_ms: AtomicI64::new(-1),
+            trouble: std::sync::Mutex::default(),
+        }
+    }
+}
+
+impl Health {
+    /// Whether commands can be run: every shard is connected.
+    pub fn ready(&self) -> bool {
+        let connected = self.shards_connected.load(Ordering::SeqCst);
+        connected > 0 && connected >= self.shards_wanted.load(Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_written_as_text() {
+        let metrics = Metrics::default();
+        metrics.command("ping", "ok");
+        let text = metrics.text();
+        assert!(text.contains("mneme_commands_total{command=\"ping\",outcome=\"ok\"} 1"), "{text}");
+    }
+
+    #[test]
+    fn a_shard_that_will_spin_is_recognised() {
+        let subscriber = tracing_subscriber::registry().with(SpinningShard);
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::error!(target: "serenity::gateway::bridge::shard_runner", "Err: OverloadedShard");
+        });
+        assert!(GATEWAY_SPINS.load(Ordering::SeqCst));
+    }
+}

@@ -1,1 +1,21 @@
-//! Pages.
+//! Pages on loopback: the playground's chat, and what every page needs around it.
+//!
+//! Whoever can open these pages can speak as anybody in the simulated Discord, so they are for this machine
+//! alone: a request must name a loopback host, which stops DNS rebinding, and a foreign `Origin` is refused,
+//! which stops other web sites. The browser is told to run nothing that did not come from here.
+
+mod assets;
+mod chat;
+mod health;
+mod local;
+
+pub use health::{health, serve};
+
+use axum::Router;
+
+use crate::sim::Simulator;
+
+/// The playground: the page at `/`, its parts below `/assets`, the socket at `/ws`, files at `/attachments`.
+pub fn router(simulator: Simulator) -> Router {
+    local::only(assets::routes().merge(chat::routes(simulator)))
+}

@@ -109,8 +109,9 @@ impl World {
             members: [(bot, member)].into(),
             channels: Vec::new(),
         };
+        // It must be there before it is shown: its members are looked up.
+        self.guilds.insert(id, guild.clone());
         let data = self.guild_create(&guild);
-        self.guilds.insert(id, guild);
         self.tell(News { guild: Some(id), ..News::new("GUILD_CREATE", intent::GUILDS, data) });
         id
     }

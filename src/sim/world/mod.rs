@@ -141,7 +141,7 @@ pub struct World {
     #[serde(skip)]
     sessions: session::Sessions,
     #[serde(skip)]
-    was_online: bool,
+    was_online: usize,
     #[serde(skip)]
     limits: rate::Limits,
     #[serde(skip)]
@@ -187,7 +187,7 @@ impl World {
             now: BEGINNING,
             base_url: String::new(),
             sessions: Default::default(),
-            was_online: false,
+            was_online: 0,
             limits: Default::default(),
             records: Vec::new(),
             outputs: Vec::new(),
@@ -267,10 +267,10 @@ impl World {
 
     /// Tells people when the bot comes and goes.
     fn tell_online(&mut self) {
-        let online = self.bot_online();
-        if online != self.was_online {
-            self.was_online = online;
-            let data = json!({"online": online});
+        let sessions = self.sessions_online();
+        if sessions != self.was_online {
+            self.was_online = sessions;
+            let data = json!({"online": sessions > 0, "sessions": sessions});
             self.tell(event::News::to_people("BOT_ONLINE", Audience::Everyone, data));
         }
     }

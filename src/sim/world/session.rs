@@ -372,8 +372,14 @@ impl World {
         self.guilds.values().filter(move |guild| guild.members.contains_key(&bot)).map(|guild| guild.id)
     }
 
+    /// Whether any instance of the bot is connected.
     pub fn bot_online(&self) -> bool {
-        self.sessions.sessions.values().any(|session| session.connection.is_some())
+        self.sessions_online() > 0
+    }
+
+    /// How many sessions are connected: one for each shard of each instance of the bot.
+    pub fn sessions_online(&self) -> usize {
+        self.sessions.sessions.values().filter(|session| session.connection.is_some()).count()
     }
 
     /// How many more IDENTIFYs the day allows.

@@ -1,0 +1,491 @@
+//! From a gateway event to a command: who called, through which door, and in which order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use serde_json::{Value as Json, json};
+use serenity::all::{
+    ActionRowComponent, ChannelId, CommandDataOption, CommandDataOptionValue, CommandInteraction,
+    CommandType, ComponentInteraction, ComponentInteractionDataKind, GuildId, Interaction, InteractionId,
+    Message, MessageType, ModalInteraction, Permissions, ResolvedTarget, UserId,
+};
+use tokio::time::{Instant, timeout};
+use tracing::{Instrument, info_span};
+
+use crate::bot::answer::{Destination, Owed, Work, guarded};
+use crate::bot::doors::{Address, Entry, enter};
+use crate::bot::lanes::{Fresh, Lane};
+use crate::bot::reply::Surface;
+use crate::bot::{Bot, gate};
+use crate::cause::Cause;
+use crate::commands::history::Recent;
+use crate::commands::{Found, help};
+use crate::context::{
+    Answer, Args, Caller, Choice, Command, Context, Door, Error, Press, Reply, Target, Value, refuse,
+};
+
+/// Discord shows no suggestions that come later.
+const SUGGEST_LIMIT: Duration = Duration::from_millis(500);
+/// Discord's limit for the choices of one answer, and for their lengths.
+const CHOICES_MAX: usize = 25;
+const CHOICE_LENGTH_MAX: usize = 100;
+
+/// The lane of an event: one person in one server.
+pub fn lane(server: Option<GuildId>, person: UserId) -> Lane {
+    (server.map_or(0, GuildId::get), person.get())
+}
+
+/// Whether a message can be a command at all.
+pub fn is_heard(message: &Message, hear_bots: &[u64], me: UserId) -> bool {
+    let person = message.author.id != me
+        && (!message.author.bot || hear_bots.contains(&message.author.id.get()))
+        && message.webhook_id.is_none();
+    person && matches!(message.kind, MessageType::Regular | MessageType::InlineReply)
+}
+
+/// What the cache knows about the place of a message.
+struct Place {
+    caller: Caller,
+    surface: Surface,
+    bot_role_id: Option<u64>,
+}
+
+impl Bot {
+    pub(super) async fn on_message(self: &Arc<Self>, message: Message, received: Instant) {
+        let lane = lane(message.guild_id, message.author.id);
+        let event = message.id.get();
+        let me = self.services.discord.cache.current_user().id;
+        if !is_heard(&message, &self.hear_bots, me) {
+            return;
+        }
+        let place = self.place(&message, me);
+        let prefix: Arc<str> = self.prefix_of(message.guild_id).into();
+        let address = Address {
+            prefix: Some(&prefix),
+            bot_id: me.get(),
+            bot_role_id: place.as_ref().and_then(|place| place.bot_role_id),
+            direct: message.guild_id.is_none(),
+        };
+        let entry = enter(&message.content, &address);
+        if entry == Entry::Chat || !self.is_fresh(event) {
+            self.lanes.leave(lane, event);
+            return;
+        }
+        let cause = Cause::new(event, lane.0, lane.1);
+        let surface =
+            place.as_ref().map_or(Surface { embeds: true, ephemeral: false }, |place| place.surface);
+        let to = Destination::Message { channel_id: message.channel_id.get(), message_id: event };
+        let mut owed = Owed {
+            cause: cause.clone(),
+            prefix: prefix.clone(),
+            command: None,
+            name: "",
+            received,
+            surface,
+            to,
+        };
+        let Some(place) = place else {
+            let text = "⏳ I am still starting up; try again in a few seconds";
+            self.lanes.leave(lane, event);
+            return self.answer(owed, Box::pin(async move { refuse(text) })).await;
+        };
+        let Some((door, words)) = self.words(entry, &cause) else {
+            self.lanes.leave(lane, event);
+            return;
+        };
+        let context = Context {
+            services: self.services.clone(),
+            cause: cause.clone(),
+            caller: place.caller,
+            door,
+            channel_id: message.channel_id.get(),
+            prefix,
+            has_attachments: !message.attachments.is_empty(),
+        };
+        let Some((command, name, work)) = self.work(context, &words) else {
+            self.lanes.leave(lane, event);
+            return;
+        };
+        (owed.command, owed.name) = (command, name);
+        let span = info_span!("command", command = name, cause = %cause.id, server_id = cause.server_id);
+        let work = self.in_turn(lane, event, work);
+        self.answer(owed, work).instrument(span).await;
+    }
+
+    /// The words of an entry; those of an earlier command if it asks for one again.
+    fn words(&self, entry: Entry<'_>, cause: &Cause) -> Option<(Door, String)> {
+        let recent = self.services.state::<Recent>();
+        let (door, words) = match entry {
+            Entry::Chat => return None,
+            Entry::Words(door, words) => (door, words.to_owned()),
+            Entry::Again(n) => (Door::Prefix, recent.nth_last(cause.server_id, cause.actor_id, cause.at, n)?),
+        };
+        Some((door, words))
+    }
+
+    /// What the words ask for; `None` if they are to be passed over in silence.
+    fn work(&self, ctx: Context, words: &str) -> Option<(Option<&'static Command>, &'static str, Work)> {
+        match self.registry.find(words) {
+            Found::Command(command, rest) => {
+                let recent = self.services.state::<Recent>();
+                recent.push(ctx.cause.server_id, ctx.cause.actor_id, ctx.cause.at, words);
+                let args = (command.parse)(command, rest);
+                Some((Some(command), command.name(), checked(ctx, command, args)))
+            }
+            Found::Group(group) => {
+                Some((None, "help", Box::pin(async move { Ok(help::of_group(&ctx, group).into()) })))
+            }
+            Found::Nothing(name) if name.is_empty() && ctx.door == Door::Mention => {
+                let text = format!("I am here. Try {}", crate::markdown::code(&ctx.typed("help")));
+                Some((None, "help", Box::pin(async move { Ok(text.into()) })))
+            }
+            Found::Nothing(_) if ctx.door == Door::DirectMessage => {
+                Some((None, "unknown", Box::pin(async { refuse("I don't know that one. Try \"help\".") })))
+            }
+            Found::Nothing(name) => {
+                let near = self.registry.nearest(&name)?;
+                let typed = name.split(' ').next().unwrap_or_default();
+                let text =
+                    format!("Command \"{typed}\" not found.\n\nDid you mean \"{}{near}\"?", ctx.prefix);
+                Some((None, "unknown", Box::pin(async move { refuse(text) })))
+            }
+        }
+    }
+
+    pub(super) async fn on_interaction(self: &Arc<Self>, interaction: Interaction, received: Instant) {
+        match interaction {
+            Interaction::Command(command) => self.on_command(command, received).await,
+            Interaction::Component(press) => self.on_component(press, received).await,
+            Interaction::Modal(modal) => self.on_modal(modal, received).await,
+            Interaction::Autocomplete(typing) => self.on_autocomplete(typing).await,
+            _ => {}
+        }
+    }
+
+    async fn on_command(self: &Arc<Self>, interaction: CommandInteraction, received: Instant) {
+        let seen = Seen::of_command(&interaction);
+        if interaction.data.kind == CommandType::Message {
+            let (work, name): (Box<dyn FnOnce(Context) -> Work + Send>, _) =
+                match (self.registry.menu(&interaction.data.name), interaction.data.target()) {
+                    (Some(menu), Some(ResolvedTarget::Message(message))) => {
+                        let target = Target {
+                            message_id: message.id.get(),
+                            author_id: message.author.id.get(),
+                            text: message.content.clone(),
+                        };
+                        (Box::new(move |ctx| (menu.run)(ctx, target)), menu.name)
+                    }
+                    _ => (Box::new(gone), "unknown"),
+                };
+            return self
+                .interact(seen, Ask { command: None, name, private: true, on_message: false }, received, work)
+                .await;
+        }
+        let (path, options) = flatten(&interaction.data.name, &interaction.data.options);
+        let Some(command) = self.registry.slash(&path) else {
+            let ask = Ask { command: None, name: "unknown", private: true, on_message: false };
+            return self.interact(seen, ask, received, Box::new(gone)).await;
+        };
+        let args = arguments(command, options);
+        let ask =
+            Ask { command: Some(command), name: command.name(), private: command.private, on_message: false };
+        self.interact(seen, ask, received, Box::new(move |ctx| checked(ctx, command, Ok(args)))).await;
+    }
+
+    async fn on_component(self: &Arc<Self>, interaction: ComponentInteraction, received: Instant) {
+        let values = match &interaction.data.kind {
+            ComponentInteractionDataKind::StringSelect { values } => values.clone(),
+            _ => Vec::new(),
+        };
+        let seen = Seen::of_component(&interaction);
+        let id = interaction.data.custom_id.clone();
+        self.press(seen, &id, Press { values, ..Press::default() }, true, received).await;
+    }
+
+    async fn on_modal(self: &Arc<Self>, interaction: ModalInteraction, received: Instant) {
+        let fields = interaction.data.components.iter().flat_map(|row| &row.components);
+        let inputs = fields
+            .filter_map(|field| match field {
+                ActionRowComponent::InputText(input) => {
+                    Some((input.custom_id.clone(), input.value.clone().unwrap_or_default()))
+                }
+                _ => None,
+            })
+            .collect();
+        let seen = Seen::of_modal(&interaction);
+        let id = interaction.data.custom_id.clone();
+        self.press(seen, &id, Press { inputs, ..Press::default() }, false, received).await;
+    }
+
+    async fn press(
+        self: &Arc<Self>,
+        seen: Seen,
+        id: &str,
+        press: Press,
+        on_message: bool,
+        received: Instant,
+    ) {
+        let ask = |name| Ask { command: None, name, private: false, on_message };
+        match self.registry.control(id) {
+            Some((control, fields)) => {
+                let press = Press { fields: fields.to_owned(), ..press };
+                self.interact(
+                    seen,
+                    ask(control.verb),
+                    received,
+                    Box::new(move |ctx| (control.run)(ctx, press)),
+                )
+                .await;
+            }
+            None => {
+                let old = |_| -> Work { Box::pin(async { refuse("⚠ That button is too old") }) };
+                self.interact(seen, ask("unknown"), received, Box::new(old)).await;
+            }
+        }
+    }
+
+    async fn interact(
+        self: &Arc<Self>,
+        seen: Seen,
+        ask: Ask,
+        received: Instant,
+        work: Box<dyn FnOnce(Context) -> Work + Send>,
+    ) {
+        let lane = lane(seen.server, seen.user);
+        if !self.is_fresh(seen.id.get()) {
+            self.lanes.leave(lane, seen.id.get());
+            return;
+        }
+        let cause = Cause::new(seen.id.get(), lane.0, lane.1);
+        let prefix: Arc<str> = self.prefix_of(seen.server).into();
+        let owed = Owed {
+            cause: cause.clone(),
+            prefix: prefix.clone(),
+            command: ask.command,
+            name: ask.name,
+            received,
+            surface: Surface { embeds: true, ephemeral: true },
+            to: Destination::Interaction {
+                id: seen.id.get(),
+                token: seen.token,
+                private: ask.private,
+                on_message: ask.on_message,
+            },
+        };
+        let context = Context {
+            services: self.services.clone(),
+            cause: cause.clone(),
+            caller: self.caller(seen.user.get(), seen.name, seen.permissions),
+            door: if ask.command.is_some() { Door::Slash } else { Door::Control },
+            channel_id: seen.channel.get(),
+            prefix,
+            has_attachments: false,
+        };
+        let span = info_span!("command", command = ask.name, cause = %cause.id, server_id = cause.server_id);
+        let work = self.in_turn(lane, seen.id.get(), work(context));
+        self.answer(owed, work).instrument(span).await;
+    }
+
+    async fn on_autocomplete(self: &Arc<Self>, interaction: CommandInteraction) {
+        let (path, options) = flatten(&interaction.data.name, &interaction.data.options);
+        let focused = options.iter().find_map(|option| match &option.value {
+            CommandDataOptionValue::Autocomplete { value, .. } => {
+                Some((option.name.as_str(), value.as_str()))
+            }
+            _ => None,
+        });
+        let choices = match (self.registry.slash(&path), focused) {
+            (Some(command), Some((name, typed))) => {
+                let param = command.options.iter().find(|param| param.name == name);
+                let server_id = interaction.guild_id.map_or(0, GuildId::get);
+                let suggest = param.and_then(|param| param.suggest);
+                suggest.map(|suggest| suggest(&self.services, server_id, typed)).unwrap_or_default()
+            }
+            _ => Vec::new(),
+        };
+        let body = json!({ "type": 8, "data": { "choices": suggestions(choices) } });
+        // Nobody waits for a suggestion that failed: the next key asks again.
+        let call = self.services.discord.http.create_interaction_response(
+            interaction.id,
+            &interaction.token,
+            &body,
+            Vec::new(),
+        );
+        let _ = timeout(SUGGEST_LIMIT, call).await;
+    }
+
+    fn is_fresh(&self, event: u64) -> bool {
+        match self.ring.take(event, self.services.clock.now()) {
+            Fresh::Yes => true,
+            Fresh::Repeated => {
+                self.services.metrics.events_repeated.inc();
+                false
+            }
+            Fresh::Stale => {
+                self.services.metrics.events_stale.inc();
+                false
+            }
+        }
+    }
+
+    /// The work behind its turn in the lane.
+    fn in_turn(&self, lane: Lane, event: u64, work: Work) -> Work {
+        let lanes = self.lanes.clone();
+        async move {
+            let _turn = lanes.turn(lane, event).await;
+            guarded(work).await
+        }
+        .boxed()
+    }
+
+    /// The prefix of a server: the instance's default.
+    fn prefix_of(&self, _server: Option<GuildId>) -> String {
+        self.services.instance.default_prefix.clone()
+    }
+
+    fn caller(&self, id: u64, name: String, permissions: Permissions) -> Caller {
+        let admin = permissions.manage_guild() || permissions.administrator();
+        Caller {
+            id,
+            name,
+            moderator: permissions.manage_messages() || permissions.administrator(),
+            admin,
+            mentions_everyone: permissions.mention_everyone() || permissions.administrator(),
+            bot_owner: self.services.instance.bot_owners.contains(&id),
+        }
+    }
+
+    /// Who wrote a message and what we may do there; `None` while the server is not known yet.
+    fn place(&self, message: &Message, me: UserId) -> Option<Place> {
+        let name = message.author.name.clone();
+        let Some(guild_id) = message.guild_id else {
+            let caller = self.caller(message.author.id.get(), name, Permissions::empty());
+            return Some(Place {
+                caller,
+                surface: Surface { embeds: true, ephemeral: false },
+                bot_role_id: None,
+            });
+        };
+        let guild = self.services.discord.cache.guild(guild_id)?;
+        let channel_id: ChannelId = message.channel_id;
+        // A thread has the permissions of the channel it hangs on.
+        let thread = guild.threads.iter().find(|thread| thread.id == channel_id);
+        let channel_id = thread.and_then(|thread| thread.parent_id).unwrap_or(channel_id);
+        // Of a channel that the gateway did not tell us about we know nothing: no rights beyond everybody's.
+        let channel = guild.channels.get(&channel_id);
+        let permissions = match (channel, &message.member) {
+            (Some(channel), Some(member)) => {
+                guild.partial_member_permissions_in(channel, message.author.id, member)
+            }
+            _ => Permissions::empty(),
+        };
+        let embeds = channel
+            .zip(guild.members.get(&me))
+            .is_none_or(|(channel, member)| guild.user_permissions_in(channel, member).embed_links());
+        let bot_role_id =
+            guild.roles.values().find(|role| role.tags.bot_id == Some(me)).map(|role| role.id.get());
+        let caller = self.caller(message.author.id.get(), name, permissions);
+        Some(Place { caller, surface: Surface { embeds, ephemeral: false }, bot_role_id })
+    }
+}
+
+/// What an interaction asks for, as far as its answer depends on it.
+struct Ask {
+    command: Option<&'static Command>,
+    name: &'static str,
+    private: bool,
+    on_message: bool,
+}
+
+/// What all kinds of interactions have in common.
+struct Seen {
+    id: InteractionId,
+    token: String,
+    server: Option<GuildId>,
+    channel: ChannelId,
+    user: UserId,
+    name: String,
+    permissions: Permissions,
+}
+
+macro_rules! seen {
+    ($name:ident, $kind:ty) => {
+        fn $name(interaction: &$kind) -> Self {
+            Self {
+                id: interaction.id,
+                token: interaction.token.clone(),
+                server: interaction.guild_id,
+                channel: interaction.channel_id,
+                user: interaction.user.id,
+                name: interaction.user.name.clone(),
+                permissions: interaction
+                    .member
+                    .as_ref()
+                    .and_then(|member| member.permissions)
+                    .unwrap_or(Permissions::empty()),
+            }
+        }
+    };
+}
+
+impl Seen {
+    seen!(of_command, CommandInteraction);
+    seen!(of_component, ComponentInteraction);
+    seen!(of_modal, ModalInteraction);
+}
+
+/// The command behind the gate: place and level first, then the arguments, then the work.
+fn checked(ctx: Context, command: &'static Command, args: Result<Args, Error>) -> Work {
+    let in_server = ctx.cause.server_id != 0;
+    if let Err(error) = gate::check(command, &ctx.caller, in_server, &ctx.prefix) {
+        return Box::pin(async move { Err(error) });
+    }
+    match args {
+        Ok(args) => (command.run)(ctx, args),
+        Err(error) => Box::pin(async move { Err(error) }),
+    }
+}
+
+/// A command that Discord still lists and we no longer have.
+fn gone(_: Context) -> Work {
+    Box::pin(async { Ok(Answer::Reply(Reply::from("⚠ I don't know that command any more").private())) })
+}
+
+/// The path of a slash command, `rem set`, and the options at its end.
+fn flatten<'a>(name: &str, options: &'a [CommandDataOption]) -> (String, &'a [CommandDataOption]) {
+    let (mut path, mut options) = (name.to_owned(), options);
+    while let [CommandDataOption { name, value, .. }] = options {
+        match value {
+            CommandDataOptionValue::SubCommand(inner) | CommandDataOptionValue::SubCommandGroup(inner) => {
+                path = format!("{path} {name}");
+                options = inner;
+            }
+            _ => break,
+        }
+    }
+    (path, options)
+}
+
+/// Slash options by the names that the command gave them; what it does not know is left out.
+fn arguments(command: &Command, options: &[CommandDataOption]) -> Args {
+    options.iter().fold(Args::new(), |args, option| {
+        let Some(param) = command.options.iter().find(|param| param.name == option.name) else { return args };
+        match &option.value {
+            CommandDataOptionValue::String(text) => args.with_text(param.name, text.as_str()),
+            CommandDataOptionValue::Integer(number) => args.with(param.name, Value::Integer(*number)),
+            CommandDataOptionValue::Boolean(flag) => args.with(param.name, Value::Bool(*flag)),
+            CommandDataOptionValue::User(id) => args.with(param.name, Value::Person(id.get())),
+            _ => args,
+        }
+    })
+}
+
+fn suggestions(choices: Vec<Choice>) -> Vec<Json> {
+    let fits = |choice: &Choice| {
+        (1..=CHOICE_LENGTH_MAX).contains(&choice.value.chars().count())
+            && (1..=CHOICE_LENGTH_MAX).contains(&choice.label.chars().count())
+    };
+    let shown = choices.into_iter().filter(fits).take(CHOICES_MAX);
+    shown.map(|choice| json!({ "name": choice.label, "value": choice.value })).collect()
+}

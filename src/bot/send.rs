@@ -1,0 +1,421 @@
+//! The only place that sends anything to Discord.
+//!
+//! Each call has a [`Repeat`] rule that says what may be done after an unknown result (a 5xx, a timeout, a
+//! cut connection). A message carries a nonce that Discord enforces, so sending it again yields the one that
+//! was made; a follow-up has none and is sent once. Nobody is pinged unless the reply says so.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rand::Rng;
+use serde_json::Value;
+use serenity::all::{ChannelId, CreateAttachment, HttpError, InteractionId, Message};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tracing::{debug, warn};
+
+use crate::context::{File, Services};
+
+/// Back-off between attempts: doubles from the first to the last, with full jitter.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(4));
+/// How long a message is tried. Discord keeps a nonce for some minutes, so this stays well inside.
+const MESSAGE_LIMIT: Duration = Duration::from_secs(60);
+/// How long the edit of a deferred answer is tried; its token lasts 15 minutes.
+const EDIT_LIMIT: Duration = Duration::from_secs(60);
+/// Discord counts 3 s from the interaction's making; no attempt starts later than this after its receipt.
+const CALLBACK_LIMIT: Duration = Duration::from_millis(2_800);
+/// One attempt at an interaction's first response.
+const CALLBACK_ATTEMPT: Duration = Duration::from_secs(1);
+/// A channel that forbade us to speak is left in peace this long: 10,000 refusals in ten minutes block an
+/// address.
+const FORBIDDEN_FOR: Duration = Duration::from_secs(60);
+/// Forbidden channels remembered; beyond it the oldest knowledge is thrown away.
+const FORBIDDEN_MAX: usize = 10_000;
+
+/// Discord's error codes that decide something here.
+/// <https://discord.com/developers/docs/topics/opcodes-and-status-codes#json>
+mod code {
+    pub const ALREADY_ACKNOWLEDGED: isize = 40060;
+    pub const CANNOT_REPLY_WITHOUT_HISTORY: isize = 160_002;
+    pub const INVALID_FORM: isize = 50035;
+    pub const MISSING_ACCESS: isize = 50001;
+    pub const MISSING_PERMISSION: isize = 50013;
+    pub const UNKNOWN_INTERACTION: isize = 10062;
+}
+
+/// What became of something that was to be sent.
+#[derive(Debug)]
+pub enum Sent<T> {
+    Done(T),
+    /// Another instance has answered this interaction.
+    AnsweredElsewhere,
+    /// Too late: Discord no longer knows the interaction.
+    Expired,
+    /// We may not speak there.
+    Forbidden,
+    /// Discord said no for another reason; it is in the log.
+    Refused,
+    /// No answer within the limit: it may or may not be there.
+    Unknown,
+}
+
+/// Whether a call may be sent again after an unknown result.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Repeat {
+    /// It has an identity (a nonce, or the same target): again changes nothing.
+    Always,
+    /// Only where nothing can have happened: after a 429, or when no connection was made.
+    WhenCertain,
+}
+
+/// Sends, retries and remembers where we may not speak.
+pub struct Sender {
+    pacing: Option<Pacing>,
+    forbidden: Mutex<HashMap<u64, Instant>>,
+}
+
+impl Sender {
+    /// `paced`: keep Discord's limits ourselves, where serenity's limiter cannot (see `bot::http`).
+    pub fn new(paced: bool) -> Self {
+        Self { pacing: paced.then(Pacing::default), forbidden: Mutex::default() }
+    }
+
+    /// A new message, as a reply to `reply_to` where that is given. `body` carries the nonce.
+    pub async fn message(
+        &self,
+        services: &Services,
+        channel_id: u64,
+        mut body: Value,
+        files: &[File],
+    ) -> Sent<Message> {
+        if self.is_forbidden(channel_id) {
+            services.metrics.unspoken.inc();
+            return Sent::Forbidden;
+        }
+        if let Some(pacing) = &self.pacing {
+            pacing.before_message(channel_id).await;
+        }
+        let channel = ChannelId::new(channel_id);
+        let mut answer = Sent::Unknown;
+        // The second round is without the reference, under the same nonce.
+        for _ in 0..2 {
+            let deadline = Instant::now() + MESSAGE_LIMIT;
+            let outcome = self
+                .attempts(services, "message", Repeat::Always, deadline, MESSAGE_LIMIT, || {
+                    services.discord.http.send_message(channel, attachments(files), &body)
+                })
+                .await;
+            let referenced = body.get("message_reference").is_some();
+            answer = match outcome {
+                Outcome::Ok(message) => return Sent::Done(message),
+                Outcome::No { code, about_reference, .. }
+                    if referenced
+                        && (code == code::CANNOT_REPLY_WITHOUT_HISTORY
+                            || (code == code::INVALID_FORM && about_reference)) =>
+                {
+                    body.as_object_mut().expect("a message is an object").remove("message_reference");
+                    continue;
+                }
+                Outcome::No { code: code::MISSING_ACCESS | code::MISSING_PERMISSION, .. } => {
+                    self.forbid(channel_id);
+                    services.metrics.unspoken.inc();
+                    Sent::Forbidden
+                }
+                Outcome::No { .. } => Sent::Refused,
+                Outcome::Unknown => Sent::Unknown,
+            };
+            break;
+        }
+        answer
+    }
+
+    /// The first response to an interaction. `received` is when its event arrived, on the monotonic clock.
+    pub async fn callback(
+        &self,
+        services: &Services,
+        interaction: (u64, &str),
+        received: Instant,
+        body: &Value,
+        files: &[File],
+    ) -> Sent<()> {
+        let (id, token) = interaction;
+        let deadline = received + CALLBACK_LIMIT;
+        let mut lost = false;
+        loop {
+            let call = services.discord.http.create_interaction_response(
+                InteractionId::new(id),
+                token,
+                body,
+                attachments(files),
+            );
+            match classify(services, "callback", timeout(CALLBACK_ATTEMPT, call).await) {
+                Try::Ok(()) => return Sent::Done(()),
+                // After an attempt of ours whose answer was lost, it was most likely that one.
+                Try::No { code: code::ALREADY_ACKNOWLEDGED, .. } if lost => return Sent::Done(()),
+                Try::No { code: code::ALREADY_ACKNOWLEDGED, .. } => return Sent::AnsweredElsewhere,
+                Try::No { code: code::UNKNOWN_INTERACTION, .. } => {
+                    services.metrics.late_acks.inc();
+                    return Sent::Expired;
+                }
+                Try::No { .. } => return Sent::Refused,
+                Try::Unknown => lost = true,
+                Try::Again => {}
+            }
+            if Instant::now() >= deadline {
+                services.metrics.late_acks.inc();
+                return Sent::Unknown;
+            }
+            services.metrics.retries.get_or_create(&kind("callback")).inc();
+            // 2.8 s leave no time for a long back-off.
+            sleep(jitter(BACKOFF.0, 0.2..0.6)).await;
+        }
+    }
+
+    /// The answer to an interaction that was deferred, or another page of it.
+    pub async fn edit_original(
+        &self,
+        services: &Services,
+        token: &str,
+        body: &Value,
+        files: &[File],
+    ) -> Sent<Message> {
+        let deadline = Instant::now() + EDIT_LIMIT;
+        let call =
+            || services.discord.http.edit_original_interaction_response(token, body, attachments(files));
+        self.attempts(services, "edit", Repeat::Always, deadline, EDIT_LIMIT, call).await.into()
+    }
+
+    /// A further part of an answer. It has no nonce, so it is never sent again after an unknown result.
+    pub async fn follow_up(
+        &self,
+        services: &Services,
+        token: &str,
+        body: &Value,
+        files: &[File],
+    ) -> Sent<Message> {
+        let deadline = Instant::now() + EDIT_LIMIT;
+        let call = || services.discord.http.create_followup_message(token, body, attachments(files));
+        self.attempts(services, "follow_up", Repeat::WhenCertain, deadline, EDIT_LIMIT, call).await.into()
+    }
+
+    /// Shows that an answer is on its way; nothing depends on it.
+    pub async fn typing(&self, services: &Services, channel_id: u64) {
+        if !self.is_forbidden(channel_id) {
+            let call = services.discord.http.broadcast_typing(ChannelId::new(channel_id));
+            let _ = classify(services, "typing", timeout(CALLBACK_ATTEMPT, call).await);
+        }
+    }
+
+    async fn attempts<T, F>(
+        &self,
+        services: &Services,
+        route: &'static str,
+        repeat: Repeat,
+        deadline: Instant,
+        each: Duration,
+        call: impl Fn() -> F,
+    ) -> Outcome<T>
+    where
+        F: Future<Output = serenity::Result<T>>,
+    {
+        let mut pause = BACKOFF.0;
+        loop {
+            if let Some(pacing) = &self.pacing {
+                pacing.before_request().await;
+            }
+            let limit = deadline.min(Instant::now() + each);
+            match classify(services, route, timeout_at(limit, call()).await) {
+                Try::Ok(done) => return Outcome::Ok(done),
+                Try::No { code, about_reference } => return Outcome::No { code, about_reference },
+                Try::Unknown if repeat == Repeat::WhenCertain => break,
+                Try::Unknown | Try::Again => {}
+            }
+            if Instant::now() + pause >= deadline {
+                break;
+            }
+            services.metrics.retries.get_or_create(&kind(route)).inc();
+            sleep(jitter(pause, 0.0..1.0)).await;
+            pause = (pause * 2).min(BACKOFF.1);
+        }
+        services.metrics.unknown_outcomes.get_or_create(&kind(route)).inc();
+        warn!(route, "Discord gave no answer; the outcome is unknown");
+        Outcome::Unknown
+    }
+
+    fn forbid(&self, channel_id: u64) {
+        let mut forbidden = self.forbidden.lock().unwrap_or_else(PoisonError::into_inner);
+        if forbidden.len() >= FORBIDDEN_MAX {
+            forbidden.clear();
+        }
+        forbidden.insert(channel_id, Instant::now() + FORBIDDEN_FOR);
+    }
+
+    fn is_forbidden(&self, channel_id: u64) -> bool {
+        let mut forbidden = self.forbidden.lock().unwrap_or_else(PoisonError::into_inner);
+        match forbidden.get(&channel_id) {
+            Some(until) if *until > Instant::now() => true,
+            Some(_) => {
+                forbidden.remove(&channel_id);
+                false
+            }
+            None => false,
+        }
+    }
+}
+
+fn jitter(pause: Duration, share: std::ops::Range<f64>) -> Duration {
+    pause.mul_f64(rand::rng().random_range(share))
+}
+
+fn kind(route: &str) -> crate::telemetry::KindLabels {
+    crate::telemetry::KindLabels { kind: route.to_owned() }
+}
+
+fn attachments(files: &[File]) -> Vec<CreateAttachment> {
+    files.iter().map(|file| CreateAttachment::bytes(file.bytes.clone(), file.name.clone())).collect()
+}
+
+enum Outcome<T> {
+    Ok(T),
+    No { code: isize, about_reference: bool },
+    Unknown,
+}
+
+impl<T> From<Outcome<T>> for Sent<T> {
+    fn from(outcome: Outcome<T>) -> Self {
+        match outcome {
+            Outcome::Ok(done) => Self::Done(done),
+            Outcome::No { code: code::MISSING_ACCESS | code::MISSING_PERMISSION, .. } => Self::Forbidden,
+            Outcome::No { .. } => Self::Refused,
+            Outcome::Unknown => Self::Unknown,
+        }
+    }
+}
+
+enum Try<T> {
+    Ok(T),
+    No {
+        code: isize,
+        about_reference: bool,
+    },
+    /// Nothing can have happened: a rate limit, or no connection.
+    Again,
+    /// It may have happened.
+    Unknown,
+}
+
+/// Decides by status, then by code, never by text: with a proxy in between the body may be anything.
+fn classify<T>(
+    services: &Services,
+    route: &'static str,
+    result: Result<serenity::Result<T>, tokio::time::error::Elapsed>,
+) -> Try<T> {
+    let error = match result {
+        Err(_) => {
+            services.metrics.request(route, 0);
+            return Try::Unknown;
+        }
+        Ok(Ok(done)) => {
+            services.metrics.request(route, 200);
+            return Try::Ok(done);
+        }
+        Ok(Err(error)) => error,
+    };
+    match error {
+        serenity::Error::Http(HttpError::UnsuccessfulRequest(response)) => {
+            let status = response.status_code.as_u16();
+            services.metrics.request(route, status);
+            match status {
+                429 => Try::Again,
+                500.. => Try::Unknown,
+                _ => {
+                    let code = response.error.code;
+                    if code != code::ALREADY_ACKNOWLEDGED && code != code::UNKNOWN_INTERACTION {
+                        warn!(route, status, code, reason = %response.error.message, fields = ?response.error.errors,
+                            "Discord refused a call");
+                    }
+                    let about_reference =
+                        response.error.errors.iter().any(|e| e.path.starts_with("message_reference"));
+                    Try::No { code, about_reference }
+                }
+            }
+        }
+        serenity::Error::Http(HttpError::Request(error)) => {
+            services.metrics.request(route, 0);
+            debug!(route, %error, "no answer from Discord");
+            if error.is_connect() { Try::Again } else { Try::Unknown }
+        }
+        // The call succeeded, but its body could not be read: it may have been cut.
+        other => {
+            services.metrics.request(route, 0);
+            debug!(route, error = %other, "an answer of Discord could not be read");
+            Try::Unknown
+        }
+    }
+}
+
+/// Discord allows 50 requests a second; this leaves room for what is sent past it.
+const REQUESTS_A_SECOND: u32 = 40;
+/// New messages in one channel within [`CHANNEL_WINDOW`].
+const CHANNEL_MESSAGES: usize = 5;
+const CHANNEL_WINDOW: Duration = Duration::from_secs(5);
+/// Channels whose pace is kept in memory.
+const PACED_CHANNELS_MAX: usize = 10_000;
+
+/// Keeps Discord's limits where serenity's limiter is off: it knows no proxies.
+#[derive(Default)]
+struct Pacing {
+    next_request: Mutex<Option<Instant>>,
+    channels: Mutex<HashMap<u64, Vec<Instant>>>,
+}
+
+impl Pacing {
+    async fn before_request(&self) {
+        let turn = {
+            let mut next = self.next_request.lock().unwrap_or_else(PoisonError::into_inner);
+            let turn = next.unwrap_or_else(Instant::now).max(Instant::now());
+            *next = Some(turn + Duration::from_secs(1) / REQUESTS_A_SECOND);
+            turn
+        };
+        tokio::time::sleep_until(turn).await;
+    }
+
+    async fn before_message(&self, channel_id: u64) {
+        let turn = {
+            let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+            if channels.len() >= PACED_CHANNELS_MAX {
+                channels.clear();
+            }
+            let sent = channels.entry(channel_id).or_default();
+            let now = Instant::now();
+            sent.retain(|at| *at + CHANNEL_WINDOW > now);
+            let turn = match sent.len().checked_sub(CHANNEL_MESSAGES) {
+                Some(place) => sent[place] + CHANNEL_WINDOW,
+                None => now,
+            };
+            sent.push(turn);
+            turn
+        };
+        tokio::time::sleep_until(turn).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_channel_gets_five_messages_in_five_seconds() {
+        let pacing = Pacing::default();
+        let start = Instant::now();
+        for _ in 0..5 {
+            pacing.before_message(1).await;
+        }
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        pacing.before_message(2).await;
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        pacing.before_message(1).await;
+        assert_eq!(start.elapsed(), CHANNEL_WINDOW);
+    }
+}

@@ -1,0 +1,162 @@
+//! `.about .version .uptime .docs .status`: what this bot is and how it is doing.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::context::{Answer, Args, Card, Colour, Command, Context, Feature, Instance, Result};
+use crate::markdown::{code, time};
+use crate::telemetry::Health;
+
+pub const FEATURE: Feature = Feature {
+    name: "about",
+    commands: &[
+        Command {
+            prefix: &["about"],
+            slash: &["about"],
+            summary: "What I am, and where I come from",
+            run: |ctx, args| Box::pin(about(ctx, args)),
+            ..Command::DEFAULT
+        },
+        Command {
+            prefix: &["version"],
+            summary: "My version",
+            run: |_, _| Box::pin(async { Ok(version().into()) }),
+            ..Command::DEFAULT
+        },
+        Command {
+            prefix: &["uptime"],
+            summary: "How long I have been up",
+            run: |ctx, args| Box::pin(uptime(ctx, args)),
+            ..Command::DEFAULT
+        },
+        Command {
+            prefix: &["docs"],
+            summary: "Where my documentation is",
+            run: |ctx, args| Box::pin(docs(ctx, args)),
+            ..Command::DEFAULT
+        },
+        Command {
+            prefix: &["status"],
+            slash: &["status"],
+            summary: "How I am doing: store, doors, gateway",
+            run: |ctx, args| Box::pin(status(ctx, args)),
+            ..Command::DEFAULT
+        },
+    ],
+    ..Feature::EMPTY
+};
+
+const LICENCE: &str = env!("CARGO_PKG_LICENSE");
+
+/// `mneme 1.2.3 (a1b2c3d)`; builds outside a release do not know their commit.
+pub fn version() -> String {
+    match option_env!("MNEME_COMMIT") {
+        Some(commit) => format!("mneme {} ({commit})", env!("CARGO_PKG_VERSION")),
+        None => format!("mneme {}", env!("CARGO_PKG_VERSION")),
+    }
+}
+
+async fn about(ctx: Context, _: Args) -> Result<Answer> {
+    let instance = &ctx.services.instance;
+    let lines = [
+        "I remember what you tell me.".to_owned(),
+        format!("Version: {}", version()),
+        up_since(instance, ctx.services.clock.now()),
+        format!("Licence: {LICENCE}"),
+        docs_line(instance),
+        format!("Try {}", code(&ctx.typed("help"))),
+    ];
+    Ok(Answer::Reply(Card { title: "About me".into(), text: lines.join("\n"), ..Card::default() }.into()))
+}
+
+async fn uptime(ctx: Context, _: Args) -> Result<Answer> {
+    Ok(up_since(&ctx.services.instance, ctx.services.clock.now()).into())
+}
+
+async fn docs(ctx: Context, _: Args) -> Result<Answer> {
+    Ok(docs_line(&ctx.services.instance).into())
+}
+
+fn docs_line(instance: &Instance) -> String {
+    match &instance.docs_url {
+        Some(url) => format!("📚 View my public documentation\n{url}"),
+        None => "I don't have a public documentation URL set!".to_owned(),
+    }
+}
+
+fn up_since(instance: &Instance, now: Timestamp) -> String {
+    let started = instance.started_at.unwrap_or(now);
+    format!("I've been up for {} (since {})", in_words(now.since(started)), time(started))
+}
+
+/// The two largest units: `3 days, 4 hours`.
+fn in_words(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let units = [("day", seconds / 86_400), ("hour", seconds / 3_600 % 24), ("minute", seconds / 60 % 60)];
+    let parts: Vec<String> =
+        units.iter().filter(|(_, n)| *n > 0).map(|(unit, n)| plural(*n, unit)).take(2).collect();
+    if parts.is_empty() { plural(seconds % 60, "second") } else { parts.join(", ") }
+}
+
+fn plural(n: u64, unit: &str) -> String {
+    if n == 1 { format!("1 {unit}") } else { format!("{n} {unit}s") }
+}
+
+async fn status(ctx: Context, _: Args) -> Result<Answer> {
+    let services = &ctx.services;
+    let lines = [
+        format!("**Store:** {}", services.instance.store),
+        format!("**Doors:** {}", doors(&services.health)),
+        format!("**Gateway:** {}", gateway(&services.health)),
+        format!("**Servers:** {}", services.metrics.servers.get()),
+        up_since(&services.instance, services.clock.now()),
+    ];
+    let colour = if services.health.ready() { Colour::Blue } else { Colour::Red };
+    let card = Card { title: "🩺 Status".into(), text: lines.join("\n"), colour, ..Card::default() };
+    Ok(Answer::Reply(card.into()))
+}
+
+fn doors(health: &Health) -> &'static str {
+    if health.content_intent.load(Ordering::SeqCst) {
+        "prefix, mention, direct message, slash"
+    } else {
+        "mention, direct message, slash (without the Message Content intent I cannot read the prefix)"
+    }
+}
+
+fn gateway(health: &Health) -> String {
+    let connected = health.shards_connected.load(Ordering::SeqCst);
+    let wanted = health.shards_wanted.load(Ordering::SeqCst);
+    let trouble = health.trouble.lock().ok().and_then(|trouble| trouble.clone());
+    let beat = match health.heartbeat_ms.load(Ordering::SeqCst) {
+        ..0 => String::new(),
+        ms => format!(", heartbeat {ms} ms"),
+    };
+    let shards = format!("{connected} of {} connected{beat}", plural(wanted, "shard"));
+    trouble.map_or(shards.clone(), |trouble| format!("{shards}; {trouble}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_told_in_two_units() {
+        let words = |seconds| in_words(Duration::from_secs(seconds));
+        assert_eq!(words(3 * 86_400 + 4 * 3_600 + 59), "3 days, 4 hours");
+        assert_eq!(words(86_400 + 60), "1 day, 1 minute");
+        assert_eq!(words(59), "59 seconds");
+        assert_eq!(words(1), "1 second");
+    }
+
+    #[test]
+    fn the_gateway_line_names_the_trouble() {
+        let health = Health::default();
+        health.shards_connected.store(1, Ordering::SeqCst);
+        assert_eq!(gateway(&health), "1 of 1 shard connected");
+        health.heartbeat_ms.store(41, Ordering::SeqCst);
+        *health.trouble.lock().unwrap() = Some("waiting".into());
+        assert_eq!(gateway(&health), "1 of 1 shard connected, heartbeat 41 ms; waiting");
+    }
+}

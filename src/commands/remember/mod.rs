@@ -1,0 +1,539 @@
+//! `.remember`, `.forget` and `.mem`: what a server wants to know again.
+//!
+//! A command here only collects its arguments; the plain functions behind it take a [`Call`] and text, and
+//! return a reply. What is typed is understood in [`grammar`], [`key`] and [`when`]; the record is in
+//! [`record`], the words of replies in [`view`]. Lists, search and suggestions read [`lists`].
+
+mod browse;
+mod call;
+mod edit;
+mod get;
+mod grammar;
+mod key;
+mod list;
+mod lists;
+mod past;
+mod recalls;
+mod record;
+mod set;
+#[cfg(test)]
+mod tests;
+mod undo;
+mod view;
+mod when;
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+
+use crate::context::{
+    Answer, Args, Command, Context, Control, Error, Feature, Input, Kind, Level, Menu, Modal, Param, Place,
+    Press, Reply, Result, Services, Target, not_a_person, refuse,
+};
+use crate::counts::{Counts, Tally};
+use crate::dynamo::TableSpec;
+
+use browse::View;
+use call::Call;
+use key::Key;
+use record::Remembered;
+
+pub const FEATURE: Feature = Feature {
+    name: "remember",
+    commands: COMMANDS,
+    controls: CONTROLS,
+    menus: &[Menu {
+        name: "Remember this",
+        place: Place::Server,
+        run: |_, target| Box::pin(async move { remember_this(&target) }),
+    }],
+    tables: &[TableSpec::of::<Remembered>(), TableSpec::of::<Tally>()],
+    background: Some(background),
+};
+
+const KEY: Param =
+    Param::required("key", "What it is remembered under", Kind::Text).suggesting(browse::suggest);
+const BY: Param = Param::optional("by", "Only what this person taught me", Kind::Person);
+
+const IN_SERVER: Command = Command { place: Place::Server, ..Command::DEFAULT };
+
+const COMMANDS: &[Command] = &[
+    Command {
+        prefix: &["remember", "rem"],
+        slash: &["rem set", "remember"],
+        summary: "Remember something, or look it up",
+        usage: "<key> [is <value>]",
+        options: &[
+            Param::required("key", "What to remember it under", Kind::Text),
+            Param::required("value", "What to remember", Kind::Text),
+        ],
+        parse: whole_text,
+        run: |ctx, args| Box::pin(async move { answer(remember(&Call::of(&ctx), &args).await) }),
+        ..IN_SERVER
+    },
+    Command {
+        slash: &["rem get"],
+        summary: "Look up what I remember",
+        usage: "<key>",
+        options: &[
+            KEY,
+            Param::optional("at", "What it said then: 2 days ago, 2026-05-01 18:30, 4", Kind::Text),
+            Param::optional("raw", "Show it as it was typed", Kind::Bool),
+        ],
+        run: |ctx, args| Box::pin(async move { reading(recall(&Call::of(&ctx), &args).await) }),
+        ..IN_SERVER
+    },
+    Command {
+        prefix: &["forget"],
+        slash: &["forget"],
+        summary: "Forget something",
+        usage: "<key>",
+        options: &[KEY],
+        run: |ctx, args| {
+            Box::pin(async move {
+                let call = Call::of(&ctx);
+                answer(edit::forget(&call, &named(&call, &args, "key").await?).await)
+            })
+        },
+        ..IN_SERVER
+    },
+    Command {
+        prefix: &["rem search"],
+        slash: &["rem search"],
+        summary: "Find what I remember by its name",
+        usage: "[text]",
+        options: &[Param::optional("text", "A part of the name", Kind::Text), BY],
+        parse: |_, text| Ok(Args::new().with_text("text", text)),
+        run: |ctx, args| {
+            Box::pin(async move {
+                let view = View::new(args.maybe_text("text").unwrap_or_default(), args.person("by"));
+                reading(browse::search(&Call::of(&ctx), &view).await)
+            })
+        },
+        ..IN_SERVER
+    },
+    Command {
+        prefix: &["mem list"],
+        slash: &["mem list"],
+        summary: "List what I remember, and who taught me",
+        usage: "[@user]",
+        options: &[BY],
+        run: |ctx, args| {
+            Box::pin(async move {
+                reading(browse::list(&Call::of(&ctx), &View::new("", args.person("by"))).await)
+            })
+        },
+        ..IN_SERVER
+    },
+    Command {
+        prefix: &["mem top"],
+        slash: &["mem top"],
+        summary: "Show what is asked for most",
+        run: |ctx, _| Box::pin(async move { reading(recalls::top(&Call::of(&ctx)).await) }),
+        ..IN_SERVER
+    },
+    Command {
+        prefix: &["mem random"],
+        slash: &["mem random"],
+        summary: "Show something I remember",
+        run: |ctx, _| Box::pin(async move { reading(get::random(&Call::of(&ctx)).await) }),
+        ..IN_SERVER
+    },
+    Command {
+        prefix: &["mem info"],
+        slash: &["mem info"],
+        summary: "Show who taught me something, when, and how often it is asked for",
+        usage: "<key>",
+        options: &[KEY],
+        run: |ctx, args| {
+            Box::pin(async move {
+                let call = Call::of(&ctx);
+                reading(get::info(&call, &named(&call, &args, "key").await?).await)
+            })
+        },
+        ..IN_SERVER
+    },
+    Command {
+        prefix: &["mem raw"],
+        slash: &["mem raw"],
+        summary: "Show something as it was typed, for copying",
+        usage: "<key>",
+        options: &[KEY],
+        private: true,
+        run: |ctx, args| {
+            Box::pin(async move {
+                let call = Call::of(&ctx);
+                reading(get::raw(&call, &named(&call, &args, "key").await?).await)
+            })
+        },
+        ..IN_SERVER
+    },
+    Command {
+        prefix: &["mem edit"],
+        slash: &["mem edit"],
+        summary: "Change something I remember",
+        usage: "<key> is <value>",
+        options: &[KEY, Param::optional("value", "What it shall say; without it you can edit", Kind::Text)],
+        parse: whole_text,
+        run: |ctx, args| Box::pin(async move { change(&Call::of(&ctx), &args).await }),
+        ..IN_SERVER
+    },
+    Command {
+        prefix: &["mem append"],
+        slash: &["mem append"],
+        summary: "Add a line to something I remember",
+        usage: "<key> is <text>",
+        options: &[KEY, Param::required("text", "The line to add", Kind::Text)],
+        parse: |_, text| Ok(Args::new().with_text("line", text)),
+        run: |ctx, args| Box::pin(async move { answer(append(&Call::of(&ctx), &args).await) }),
+        ..IN_SERVER
+    },
+    Command {
+        prefix: &["mem history"],
+        slash: &["mem history"],
+        summary: "Show how something changed, and restore what it was",
+        usage: "<key>",
+        options: &[KEY],
+        run: |ctx, args| {
+            Box::pin(async move {
+                let call = Call::of(&ctx);
+                reading(past::history(&call, &named(&call, &args, "key").await?).await)
+            })
+        },
+        ..IN_SERVER
+    },
+    Command {
+        prefix: &["mem diff"],
+        slash: &["mem diff"],
+        summary: "Compare two revisions of something",
+        usage: "<key> [a] [b]",
+        options: &[
+            KEY,
+            Param::optional("from", "The older revision", REVISION),
+            Param::optional("to", "The newer revision", REVISION),
+        ],
+        parse: whole_text,
+        run: |ctx, args| Box::pin(async move { reading(diff(&Call::of(&ctx), &args).await) }),
+        ..IN_SERVER
+    },
+    Command {
+        prefix: &["mem show"],
+        summary: "Show what something said at another time",
+        usage: "<key> at <time>",
+        parse: whole_text,
+        run: |ctx, args| {
+            Box::pin(async move {
+                reading(past::show_line(&Call::of(&ctx), args.text("text").map_err(no_key)?).await)
+            })
+        },
+        ..IN_SERVER
+    },
+    Command {
+        prefix: &["mem restore"],
+        slash: &["mem restore"],
+        summary: "Make something say again what it said before",
+        usage: "<key> <revision or time>",
+        options: &[KEY, Param::required("to", "A revision or a time: 4, yesterday 9:00", Kind::Text)],
+        parse: whole_text,
+        run: |ctx, args| Box::pin(async move { answer(restore(&Call::of(&ctx), &args).await) }),
+        ..IN_SERVER
+    },
+    Command {
+        prefix: &["mem undo"],
+        slash: &["undo"],
+        summary: "Take back your last change here, or the last one of a key",
+        usage: "[key]",
+        options: &[Param { required: false, ..KEY }],
+        run: |ctx, args| {
+            Box::pin(async move {
+                let call = Call::of(&ctx);
+                let key = match args.maybe_text("key") {
+                    Some(_) => Some(named(&call, &args, "key").await?),
+                    None => None,
+                };
+                answer(undo::last(&call, key.as_deref()).await)
+            })
+        },
+        ..IN_SERVER
+    },
+    Command {
+        prefix: &["mem alias"],
+        slash: &["mem alias"],
+        summary: "Give something another name",
+        usage: "<new> = <key>",
+        options: &[Param::required("new", "The new name", Kind::Text), KEY],
+        parse: whole_text,
+        run: |ctx, args| Box::pin(async move { answer(alias(&Call::of(&ctx), &args).await) }),
+        ..IN_SERVER
+    },
+    Command {
+        prefix: &["mem lock"],
+        slash: &["mem lock"],
+        summary: "Let only moderators change something",
+        usage: "<key>",
+        options: &[KEY],
+        level: Level::Moderator,
+        run: |ctx, args| {
+            Box::pin(async move {
+                let call = Call::of(&ctx);
+                answer(edit::lock(&call, &named(&call, &args, "key").await?).await)
+            })
+        },
+        ..IN_SERVER
+    },
+    Command {
+        prefix: &["mem unlock"],
+        slash: &["mem unlock"],
+        summary: "Let everybody change something again",
+        usage: "<key>",
+        options: &[KEY],
+        level: Level::Moderator,
+        run: |ctx, args| {
+            Box::pin(async move {
+                let call = Call::of(&ctx);
+                answer(edit::unlock(&call, &named(&call, &args, "key").await?).await)
+            })
+        },
+        ..IN_SERVER
+    },
+    Command {
+        prefix: &["mem give"],
+        slash: &["mem give"],
+        summary: "Make something somebody else's",
+        usage: "<key> @user",
+        options: &[KEY, Param::required("user", "The new owner", Kind::Person)],
+        parse: key_and_person,
+        run: |ctx, args| Box::pin(async move { answer(give(&ctx, &args).await) }),
+        ..IN_SERVER
+    },
+    Command {
+        prefix: &["mem claim"],
+        slash: &["mem claim"],
+        summary: "Make something yours whose owner is unknown or gone",
+        usage: "<key>",
+        options: &[KEY],
+        run: |ctx, args| Box::pin(async move { answer(claim(&ctx, &args).await) }),
+        ..IN_SERVER
+    },
+];
+
+/// Revisions are counted from 0, what the original bot left.
+const REVISION: Kind = Kind::Integer { min: 0, max: 999_999_999 };
+
+const CONTROLS: &[Control] = &[
+    Control { verb: "undo", run: |ctx, press| Box::pin(async move { undo_pressed(&ctx, &press).await }) },
+    Control {
+        verb: "mem-search",
+        run: |ctx, press| {
+            Box::pin(
+                async move { updated(browse::search(&Call::of(&ctx), &View::parse(&press.fields)?).await) },
+            )
+        },
+    },
+    Control {
+        verb: "mem-list",
+        run: |ctx, press| {
+            Box::pin(
+                async move { updated(browse::list(&Call::of(&ctx), &View::parse(&press.fields)?).await) },
+            )
+        },
+    },
+    Control {
+        verb: "mem-history",
+        run: |ctx, press| {
+            Box::pin(async move { updated(past::history_page(&Call::of(&ctx), &press.fields).await) })
+        },
+    },
+    Control {
+        verb: "mem-restore",
+        run: |ctx, press| {
+            Box::pin(async move {
+                let chosen = press.values.first().map(String::as_str).unwrap_or_default();
+                answer(past::restore_chosen(&Call::of(&ctx), &press.fields, chosen).await)
+            })
+        },
+    },
+    Control {
+        verb: "mem-edit",
+        run: |ctx, press| {
+            Box::pin(async move {
+                let value = press.input("value").unwrap_or_default();
+                answer(edit::edit_submitted(&Call::of(&ctx), &press.fields, value).await)
+            })
+        },
+    },
+    Control {
+        verb: "mem-new",
+        run: |ctx, press| {
+            Box::pin(async move {
+                let (key, value) =
+                    (press.input("key").unwrap_or_default(), press.input("value").unwrap_or_default());
+                answer(set::set(&Call::of(&ctx), key, value).await)
+            })
+        },
+    },
+];
+
+fn background(services: Arc<Services>, shutdown: CancellationToken) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        let (counts, lists) = (services.state::<Counts>(), services.state::<lists::Lists>());
+        tokio::join!(
+            counts.run(&services.dynamo, shutdown.clone()),
+            lists.run(&services.dynamo, shutdown.clone()),
+        );
+    })
+}
+
+fn answer(reply: Result<Reply>) -> Result<Answer> {
+    reply.map(Answer::Reply)
+}
+
+/// The answer of a command that changes nothing: if the store is silent, trying again is harmless.
+fn reading(reply: Result<Reply>) -> Result<Answer> {
+    match reply {
+        Err(Error::Store(error)) => Err(Error::Read(error)),
+        other => answer(other),
+    }
+}
+
+/// The answer to a page button.
+fn updated(reply: Result<Reply>) -> Result<Answer> {
+    match reading(reply) {
+        Ok(Answer::Reply(reply)) => Ok(Answer::Update(reply)),
+        other => other,
+    }
+}
+
+/// The text door's words, for a grammar of their own.
+fn whole_text(_: &Command, text: &str) -> Result<Args> {
+    Ok(Args::new().with_text("text", text))
+}
+
+fn no_key(_: Error) -> Error {
+    Error::Usage("The key is missing".to_owned())
+}
+
+/// The text of a key, which may have come under its short name.
+async fn named(call: &Call, args: &Args, option: &str) -> Result<String> {
+    let typed = args.text(option)?;
+    call.spelled_out(&key::clean(typed)).await
+}
+
+async fn remember(call: &Call, args: &Args) -> Result<Reply> {
+    match args.get("key") {
+        Some(_) => set::set(call, args.text("key")?, args.text("value")?).await,
+        None => set::line(call, args.maybe_text("text").unwrap_or_default()).await,
+    }
+}
+
+async fn recall(call: &Call, args: &Args) -> Result<Reply> {
+    let key = named(call, args, "key").await?;
+    match args.maybe_text("at") {
+        Some(at) => past::show(call, &key, at).await,
+        None if args.flag("raw") => get::raw(call, &key).await,
+        None => get::asked(call, &key, None).await,
+    }
+}
+
+async fn change(call: &Call, args: &Args) -> Result<Answer> {
+    if let Some(text) = args.maybe_text("text") {
+        return answer(edit::edit_line(call, text).await);
+    }
+    let key = named(call, args, "key").await?;
+    match args.maybe_text("value") {
+        Some(value) => answer(edit::edit(call, &Key::read(&key)?, value, None).await),
+        None => edit::edit_modal(call, &key).await,
+    }
+}
+
+async fn append(call: &Call, args: &Args) -> Result<Reply> {
+    if let Some(line) = args.maybe_text("line") {
+        return edit::append_line(call, line).await;
+    }
+    let key = named(call, args, "key").await?;
+    edit::append(call, &Key::read(&key)?, args.text("text")?).await
+}
+
+async fn diff(call: &Call, args: &Args) -> Result<Reply> {
+    if let Some(text) = args.maybe_text("text") {
+        return past::diff_line(call, text).await;
+    }
+    let key = named(call, args, "key").await?;
+    let revision = |name| args.integer(name).and_then(|rev| u64::try_from(rev).ok());
+    past::diff(call, &Key::read(&key)?, revision("from"), revision("to")).await
+}
+
+async fn restore(call: &Call, args: &Args) -> Result<Reply> {
+    if let Some(text) = args.maybe_text("text") {
+        return past::restore_line(call, text).await;
+    }
+    let key = named(call, args, "key").await?;
+    past::restore(call, &key, when::When::read(args.text("to")?, call.cause.at)?).await
+}
+
+async fn alias(call: &Call, args: &Args) -> Result<Reply> {
+    if let Some(text) = args.maybe_text("text") {
+        return edit::alias_line(call, text).await;
+    }
+    edit::alias(call, args.text("new")?, &named(call, args, "key").await?).await
+}
+
+/// A key, and a person at the end.
+fn key_and_person(_: &Command, text: &str) -> Result<Args> {
+    let text = text.trim();
+    let (key, user) = text.rsplit_once(char::is_whitespace).ok_or_else(not_a_person)?;
+    let user = Param::required("user", "", Kind::Person).read(user)?;
+    Ok(Args::new().with_text("key", key).with("user", user))
+}
+
+async fn give(ctx: &Context, args: &Args) -> Result<Reply> {
+    let call = Call::of(ctx);
+    let key = named(&call, args, "key").await?;
+    let to = args.person("user").ok_or_else(not_a_person)?;
+    let receiver = ctx.services.discord.member(call.server(), to).await?;
+    edit::give(&call, &key, to, receiver).await
+}
+
+async fn claim(ctx: &Context, args: &Args) -> Result<Reply> {
+    let call = Call::of(ctx);
+    let key = named(&call, args, "key").await?;
+    let gone = match edit::owner(&call, &key).await? {
+        Some(owner) if owner != call.actor() => {
+            let here = ctx.services.discord.member(call.server(), owner).await?.is_some();
+            (!here).then_some(owner)
+        }
+        _ => None,
+    };
+    edit::claim(&call, &key, gone).await
+}
+
+/// The menu of a message: a modal with its text, which only lacks the key.
+fn remember_this(target: &Target) -> Result<Answer> {
+    let text = key::clean(&target.text);
+    if text.trim().is_empty() {
+        return refuse(view::ONLY_TEXT);
+    }
+    let length = text.chars().count();
+    if length > view::VALUE_CHARS_MAX {
+        return refuse(view::value_too_long(length));
+    }
+    let key = Input {
+        id: "key".to_owned(),
+        label: "Under which name?".to_owned(),
+        value: String::new(),
+        placeholder: "wifi".to_owned(),
+        max_length: key::KEY_CHARS_MAX as u16,
+        paragraph: false,
+    };
+    Ok(Answer::Modal(Modal {
+        id: "mem-new:".to_owned(),
+        title: "Remember this".to_owned(),
+        inputs: vec![key, edit::value_input(&text)],
+    }))
+}
+
+/// What was taken back stands in place of what was done.
+async fn undo_pressed(ctx: &Context, press: &Press) -> Result<Answer> {
+    undo::pressed(&Call::of(ctx), &press.fields).await.map(Answer::Update)
+}

@@ -1,0 +1,127 @@
+//! How often memories are asked for: counted with [`crate::counts`], shown in `.mem info` and `.mem top`.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::context::{Reply, Result};
+use crate::counts::{self, Counts, Tally};
+use crate::dynamo::measured;
+use crate::markdown::plain;
+
+use super::call::Call;
+use super::view;
+
+/// A memory that nobody asked for in this time is not on the board any more.
+const KEPT_FOR: Duration = Duration::from_secs(400 * 86_400);
+
+/// A board is read again after this, or later if it was expensive to read.
+const FRESH_FOR: Duration = Duration::from_secs(60);
+const FRESH_FOR_MAX: Duration = Duration::from_secs(600);
+
+/// Boards kept in memory; one of an active server has some 100 KB.
+const BOARDS_MAX: usize = 200;
+
+/// How many are shown.
+const TOP: usize = 10;
+
+const COUNT: &str = "n";
+
+/// The board of a server.
+pub fn board(server_id: u64) -> String {
+    format!("{server_id}/recalls/all")
+}
+
+fn slot(key: &str) -> String {
+    format!("00#{key}")
+}
+
+/// The key that a row of the board is about.
+pub fn key_in(slot: &str) -> &str {
+    slot.split_once('#').map_or(slot, |(_, key)| key)
+}
+
+/// Counts one recall of a memory.
+pub fn count(call: &Call, key: &str) {
+    let expires_at = call.cause.at.plus(KEPT_FOR).seconds();
+    let counts = call.services.state::<Counts>();
+    counts.add(board(call.server()), slot(key), COUNT, 1, Some(expires_at));
+    call.lists().recalled(call.server(), key);
+}
+
+/// How often a memory was recalled, and when last.
+pub async fn of(call: &Call, key: &str) -> Result<(u64, Option<Timestamp>)> {
+    let place = (board(call.server()), slot(key));
+    let row: Option<Tally> = call.dynamo().get_eventually(place.clone()).await?;
+    let (unwritten, newest) = call.services.state::<Counts>().unwritten(&place.0, &place.1, COUNT);
+    let written = row.as_ref().map_or(0, |row| row.number(COUNT));
+    let expires_at = row.and_then(|row| row.expires_at).max(newest);
+    // A row expires a fixed time after its last recall, so that is when it was.
+    let last = expires_at.map(|seconds| Timestamp::from_seconds(seconds).minus(KEPT_FOR));
+    Ok((written + unwritten, last))
+}
+
+/// Boards as they were read a moment ago.
+#[derive(Default)]
+struct Boards(Mutex<HashMap<u64, Board>>);
+
+#[derive(Clone)]
+struct Board {
+    read_at: Timestamp,
+    fresh_for: Duration,
+    /// By key, unsorted.
+    rows: Arc<Vec<(String, u64)>>,
+}
+
+/// `.mem top`
+pub async fn top(call: &Call) -> Result<Reply> {
+    let board = current(call).await?;
+    let list = call.lists().current(call.dynamo(), call.server()).await?;
+    let known = board.rows.iter().filter_map(|(key, n)| Some((list.get(key)?, *n)));
+    let mut best: Vec<_> = known.collect();
+    best.sort_by(|(a, n), (b, m)| m.cmp(n).then(a.key.cmp(b.key)));
+    if best.is_empty() {
+        return Err(view::no("🏆 Nobody has asked me anything yet"));
+    }
+    let rank = |n: u64| best.iter().filter(|(_, more)| *more > n).count();
+    let line = |(found, n): &(super::list::Found<'_>, u64)| {
+        format!("{} {} - **{n}**", medal(rank(*n)), plain(found.display()))
+    };
+    let lines: Vec<String> = best.iter().take(TOP).map(line).collect();
+    let mut card = view::card("🏆 Most recalled".to_owned(), lines.join("\n"));
+    card.footer = Some(format!("{} seconds old", call.dynamo().now().since(board.read_at).as_secs()));
+    Ok(card.into())
+}
+
+/// Equal counts share a rank, counted from 0.
+fn medal(rank: usize) -> String {
+    match rank {
+        0 => "🥇".to_owned(),
+        1 => "🥈".to_owned(),
+        2 => "🥉".to_owned(),
+        other => format!("{}.", other + 1),
+    }
+}
+
+async fn current(call: &Call) -> Result<Board> {
+    let (boards, now) = (call.services.state::<Boards>(), call.dynamo().now());
+    let kept = boards.0.lock().unwrap_or_else(PoisonError::into_inner).get(&call.server()).cloned();
+    if let Some(board) = kept.filter(|board| now.since(board.read_at) < board.fresh_for) {
+        return Ok(board);
+    }
+    call.services.state::<Counts>().flush(call.dynamo()).await?;
+    let (rows, units) = measured(counts::board(call.dynamo(), &board(call.server()))).await;
+    let rows = rows?.into_iter().map(|row| (key_in(&row.slot).to_owned(), row.number(COUNT)));
+    // A second for each unit, so that reading boards never costs more than one unit a second.
+    let fresh_for = Duration::from_secs_f64(units.read).clamp(FRESH_FOR, FRESH_FOR_MAX);
+    let board = Board { read_at: now, fresh_for, rows: Arc::new(rows.collect()) };
+    let mut boards = boards.0.lock().unwrap_or_else(PoisonError::into_inner);
+    if boards.len() >= BOARDS_MAX {
+        boards.retain(|_, board| now.since(board.read_at) < board.fresh_for);
+    }
+    if boards.len() < BOARDS_MAX {
+        boards.insert(call.server(), board.clone());
+    }
+    Ok(board)
+}

@@ -1,0 +1,165 @@
+//! Taking changes back: the Undo button, `.mem undo` and `/undo`.
+
+use std::time::Duration;
+
+use crate::context::{Reply, Result, refuse};
+use crate::dynamo::Query;
+use crate::history::{self, Head, Next, Revision, Thing, Undo, Undone};
+use crate::markdown::{code, person};
+
+use super::call::{Call, No};
+use super::key::Key;
+use super::record::{KIND, Remembered, State};
+use super::view::{self, no, who};
+
+/// How long the actor may take a change back; moderators may at any time.
+const OWN_WITHIN: Duration = Duration::from_secs(600);
+
+/// The Undo button under the reply to an event was pressed.
+pub async fn pressed(call: &Call, fields: &str) -> Result<Reply> {
+    let event = fields.parse().ok().filter(|event: &u64| event.to_string() == fields);
+    let event = event.ok_or_else(|| no(view::TOO_OLD))?;
+    let row = row_of(call, event).await?.ok_or_else(|| no(view::TOO_OLD))?;
+    undo(call, row).await
+}
+
+/// What the index tells of the change of a memory that an event made.
+async fn row_of(call: &Call, event: u64) -> Result<Option<Revision>> {
+    let query = Query::by_index(history::BY_EVENT, call.server()).between(event, event);
+    let rows: Vec<Revision> = call.dynamo().query_all(query).await?;
+    Ok(rows.into_iter().find(|row| row.thing().is_some_and(|(kind, _)| kind == KIND)))
+}
+
+/// `.mem undo`: the caller's last change, or with a key the last change of that.
+pub async fn last(call: &Call, typed: Option<&str>) -> Result<Reply> {
+    match typed {
+        Some(typed) => last_of(call, &Key::read(typed)?).await,
+        None => own_last(call).await,
+    }
+}
+
+async fn own_last(call: &Call) -> Result<Reply> {
+    let since = call.cause.at.minus(OWN_WITHIN);
+    let fits = |row: &Revision| {
+        // Not the row of this very event, if it is delivered again.
+        row.op != "undo"
+            && row.event_id.is_some_and(|event| event < call.cause.id.0)
+            && row.thing().is_some_and(|(kind, _)| kind == KIND)
+    };
+    match history::last_by(call.dynamo(), call.server(), call.actor(), since, fits).await? {
+        Some(row) => undo(call, row).await,
+        None => refuse(view::NOTHING_CHANGED_BY_YOU),
+    }
+}
+
+async fn last_of(call: &Call, key: &Key) -> Result<Reply> {
+    let place = (call.server(), key.normal.clone());
+    let head: Option<Remembered> = call.dynamo().get(place.clone()).await?;
+    let Some(head) = head else { return Err(call.not_found(key).await) };
+    let Some(event) = head.event_id else { return refuse(view::NOTHING_CHANGED_BY_YOU) };
+    let row = history::revision_of(call.dynamo(), &Remembered::thing(&place), event).await?;
+    match row.ok_or_else(|| no(view::TOO_OLD))? {
+        // Delivered again: this event has undone something already.
+        Revision { event_id, undoes: Some(undone), .. } if event_id == Some(call.cause.id.0) => {
+            pressed(call, &undone).await
+        }
+        row => undo(call, row).await,
+    }
+}
+
+async fn undo(call: &Call, row: Revision) -> Result<Reply> {
+    may_undo(call, &row)?;
+    let Some((_, key)) = row.thing() else { return refuse(view::TOO_OLD) };
+    let event = row.event_id.unwrap_or_default();
+    let place = (call.server(), key);
+    let undone = history::undo(call.dynamo(), &call.cause, place.clone(), event, |head, undone| {
+        revert(call, head, undone)
+    });
+    let name = code(row.name.as_deref().unwrap_or(&place.1));
+    match undone.await.map_err(refused)? {
+        Undo::Done(done) => {
+            call.wrote(&done.head);
+            Ok(told(&name, &row, &done.row).into())
+        }
+        Undo::Already(done) => Ok(told(&name, &row, &done).into()),
+        Undo::Unknown => refuse(view::TOO_OLD),
+        Undo::Contended => {
+            refuse(format!("⚠ {name} is being changed by others right now; have a look and try again"))
+        }
+        Undo::MovedOn(head) => {
+            let thing = Remembered::thing(&place);
+            refuse(moved_on(call, &name, &thing, &row, head.as_ref()).await?)
+        }
+    }
+}
+
+fn refused(no: No) -> crate::context::Error {
+    match no {
+        No::Refused(error) => error,
+        No::OtherName(_) | No::NotFound => view::no(view::TOO_OLD),
+    }
+}
+
+/// Who changed something may take it back for a while, and moderators always.
+fn may_undo(call: &Call, row: &Revision) -> Result<()> {
+    let age = row.time().map_or(Duration::MAX, |at| call.cause.at.since(at));
+    let own = row.by == Some(call.actor()) && age <= OWN_WITHIN;
+    if own || call.moderator { Ok(()) } else { call.not_allowed("mem undo", "it needs Manage Messages") }
+}
+
+/// The record as it was before a change.
+fn revert(call: &Call, head: &Remembered, undone: &Undone) -> std::result::Result<Next<Remembered>, No> {
+    let row = &undone.row;
+    let head = match row.op.as_str() {
+        "lock" => Remembered { locked_by: None, ..head.clone() },
+        "unlock" => Remembered { locked_by: Some(call.actor()), ..head.clone() },
+        "give" | "claim" => match &undone.before {
+            Some(before) => Remembered { created_by: before.owner, ..head.clone() },
+            None => return Err(not_kept(head).into()),
+        },
+        _ => head.clone().in_state(state_before(head, undone)?, call.cause.at),
+    };
+    Ok(head.next("undo", call.policy.keep))
+}
+
+fn state_before(head: &Remembered, undone: &Undone) -> Result<State> {
+    match (&undone.before, &undone.row.old) {
+        (Some(before), _) => Ok(State::of(before)),
+        (None, Some(value)) => Ok(State::Value(value.clone())),
+        (None, None) if undone.row.rev <= 1 => Ok(State::Forgotten),
+        (None, None) => Err(not_kept(head)),
+    }
+}
+
+fn not_kept(head: &Remembered) -> crate::context::Error {
+    no(format!("⚠ I don't keep any more what was before revision {} of {}", head.rev, head.code()))
+}
+
+fn told(name: &str, undone: &Revision, row: &Revision) -> String {
+    match (State::of(row), undone.op.as_str()) {
+        (State::Forgotten, _) => format!("↩️ Undone: {name} is forgotten again"),
+        (_, "forget") => format!("↩️ Undone: I remember {name} again"),
+        _ => {
+            let back_to = undone.rev.saturating_sub(1);
+            format!("↩️ Undone: {name} is back to revision {back_to}, as revision {}", row.rev)
+        }
+    }
+}
+
+/// Somebody changed it since; and how to get back all the same.
+async fn moved_on(
+    call: &Call,
+    name: &str,
+    thing: &Thing,
+    row: &Revision,
+    head: Option<&Remembered>,
+) -> Result<String> {
+    let Some(head) = head else { return Ok(view::TOO_OLD.to_owned()) };
+    let back_to = row.rev.saturating_sub(1);
+    let existed = back_to > 0 || history::revision_of(call.dynamo(), thing, 0).await?.is_some();
+    let key = view::typed(head.display());
+    let how = if existed { format!("mem restore {key} {back_to}") } else { format!("forget {key}") };
+    let by = head.updated_by.filter(|id| *id != 0).map_or_else(|| who(head.updated_by), person);
+    let how = code(&format!("{}{how}", call.prefix));
+    Ok(format!("⚠ {name} has been changed since (revision {} by {by}). Use {how}", head.rev))
+}

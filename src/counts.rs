@@ -1,0 +1,261 @@
+//! Counts that may wait: what is only a number is added up in memory and written every few seconds.
+//!
+//! A row of the table `tally` takes one update for each flush: it adds the numbers and notes the flush
+//! under this writer's name, on the condition that no flush as late is noted. So a repeat after a lost
+//! reply adds nothing. A crash loses what was counted since the last flush, a stop by signal nothing.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::stream::{self, StreamExt};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::clock::Timestamp;
+use crate::context::Services;
+use crate::dynamo::{Column, Condition, Dynamo, Error, Query, Table, Update, Updated};
+
+/// What a crash can lose.
+const FLUSH_EVERY: Duration = Duration::from_secs(10);
+
+/// So that a busy bot does not have more to lose than a quiet one.
+const FLUSH_AT: u64 = 500;
+
+/// About 10 MB. Beyond it the oldest rows are dropped, and counted.
+const ROWS_MAX: usize = 20_000;
+
+/// Rows written at the same time: enough to be done within a second, few enough for others to get through.
+const WRITES_AT_ONCE: usize = 8;
+
+/// How often a stopping process tries to write what is left.
+const LAST_TRIES: usize = 3;
+
+/// How often a flush is numbered anew because the clock was set back.
+const RENUMBERINGS_MAX: usize = 3;
+
+/// One row of a board: who or what is counted, and how often.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    pub board: String,
+    pub slot: String,
+    pub expires_at: Option<i64>,
+    /// Everything that was counted, and under `k_<writer>` the last flush of each writer.
+    #[serde(flatten)]
+    pub numbers: BTreeMap<String, i64>,
+}
+
+impl Tally {
+    pub fn number(&self, name: &str) -> u64 {
+        self.numbers.get(name).and_then(|n| u64::try_from(*n).ok()).unwrap_or(0)
+    }
+}
+
+impl Table for Tally {
+    const NAME: &'static str = "tally";
+    const KEY: &'static [&'static str] = &["board", "slot"];
+    const EXPIRES: Option<&'static str> = Some("expires_at");
+    type Key = (String, String);
+
+    fn key(&self) -> Self::Key {
+        (self.board.clone(), self.slot.clone())
+    }
+}
+
+const EXPIRES_AT: Column<Tally, i64> = Column::new("expires_at");
+
+type RowKey = (String, String);
+
+/// What is to be added to one row.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Row {
+    numbers: BTreeMap<&'static str, u64>,
+    expires_at: Option<i64>,
+}
+
+/// A row on its way: what it adds, and the number of its flush, do not change until it is certainly written.
+#[derive(Clone, Debug)]
+struct Flushed {
+    key: RowKey,
+    row: Row,
+    flush: i64,
+}
+
+/// The numbers of this process that are not written yet.
+#[derive(Debug, Default)]
+pub struct Counts {
+    waiting: Mutex<Waiting>,
+    /// One flush at a time: two would write one row under one number.
+    flushing: tokio::sync::Mutex<()>,
+    due: Notify,
+    dropped: AtomicU64,
+    writer: OnceLock<&'static str>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    rows: HashMap<RowKey, Row>,
+    flushed: VecDeque<Flushed>,
+    counted: u64,
+    last_flush: i64,
+}
+
+impl Counts {
+    /// Names the writer: a number that no other running process has. To be called before anything is
+    /// written; later calls change nothing.
+    pub fn write_as(&self, slot: u32) {
+        self.writer.get_or_init(|| column_name(&slot.to_string()));
+    }
+
+    /// Counts: adds to a row of a board, which is kept until `expires_at` at least.
+    pub fn add(&self, board: String, slot: String, what: &'static str, n: u64, expires_at: Option<i64>) {
+        let mut waiting = self.waiting();
+        if waiting.is_full() && !waiting.rows.contains_key(&(board.clone(), slot.clone())) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            if waiting.flushed.pop_front().is_none() {
+                return;
+            }
+        }
+        let row = waiting.rows.entry((board, slot)).or_default();
+        *row.numbers.entry(what).or_default() += n;
+        row.expires_at = row.expires_at.max(expires_at);
+        waiting.counted += 1;
+        if waiting.counted >= FLUSH_AT {
+            self.due.notify_one();
+        }
+    }
+
+    /// What was counted here and is not known to be written, and until when its row is to be kept.
+    pub fn unwritten(&self, board: &str, slot: &str, what: &str) -> (u64, Option<i64>) {
+        let waiting = self.waiting();
+        let key = (board.to_owned(), slot.to_owned());
+        let flushed = waiting.flushed.iter().filter(|flushed| flushed.key == key).map(|flushed| &flushed.row);
+        let rows: Vec<&Row> = flushed.chain(waiting.rows.get(&key)).collect();
+        let sum = rows.iter().filter_map(|row| row.numbers.get(what)).sum();
+        (sum, rows.iter().filter_map(|row| row.expires_at).max())
+    }
+
+    /// How many rows wait to be written, and how many were dropped since the start.
+    pub fn backlog(&self) -> (usize, u64) {
+        (self.waiting().len(), self.dropped.load(Ordering::Relaxed))
+    }
+
+    /// Writes what was counted until now. What could not be written waits for the next flush.
+    pub async fn flush(&self, dynamo: &Dynamo) -> Result<(), Error> {
+        let _turn = self.flushing.lock().await;
+        let batch = self.waiting().take_off(dynamo.now());
+        let writes = batch.into_iter().map(|flushed| async { (self.write(dynamo, &flushed).await, flushed) });
+        let mut writes = stream::iter(writes).buffer_unordered(WRITES_AT_ONCE);
+        let mut outcome = Ok(());
+        while let Some((written, flushed)) = writes.next().await {
+            match written {
+                Ok(()) => self.waiting().flushed.retain(|other| other.key != flushed.key),
+                Err(error) => outcome = Err(error),
+            }
+        }
+        outcome
+    }
+
+    async fn write(&self, dynamo: &Dynamo, flushed: &Flushed) -> Result<(), Error> {
+        let mut flush = flushed.flush;
+        for _ in 0..RENUMBERINGS_MAX {
+            let update = flushed.row.update(self.column(), flush);
+            let found = match dynamo.upsert(flushed.key.clone(), update).await? {
+                Updated::Applied(_) => return Ok(()),
+                Updated::Blocked(found) => found,
+            };
+            // As late as this flush: it is this flush. Later: the clock was set back since.
+            match found.and_then(|found| found.numbers.get(self.column()).copied()) {
+                Some(noted) if noted > flush => flush = noted + 1,
+                _ => return Ok(()),
+            }
+        }
+        warn!(board = flushed.key.0, "another process counts under the same name");
+        Ok(())
+    }
+
+    fn column(&self) -> &'static str {
+        self.writer.get_or_init(|| column_name("0"))
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Flushes every few seconds until shutdown, and then what is left.
+    pub async fn run(&self, dynamo: &Dynamo, shutdown: CancellationToken) {
+        while !shutdown.is_cancelled() {
+            tokio::select! {
+                () = tokio::time::sleep(FLUSH_EVERY) => {}
+                () = self.due.notified() => {}
+                () = shutdown.cancelled() => break,
+            }
+            if let Err(error) = self.flush(dynamo).await {
+                warn!(error = &error as &dyn std::error::Error, "counts could not be written and wait");
+            }
+        }
+        for _ in 0..LAST_TRIES {
+            if self.flush(dynamo).await.is_ok() && self.backlog().0 == 0 {
+                return;
+            }
+        }
+        warn!(rows = self.backlog().0, "stopping with counts that could not be written");
+    }
+}
+
+/// For [`crate::context::Feature::background`].
+pub fn background(services: Arc<Services>, shutdown: CancellationToken) -> BoxFuture<'static, ()> {
+    Box::pin(async move { services.state::<Counts>().run(&services.dynamo, shutdown).await })
+}
+
+/// All rows of a board.
+pub async fn board(dynamo: &Dynamo, board: &str) -> Result<Vec<Tally>, Error> {
+    dynamo.query_all(Query::<Tally>::of(board.to_owned()).eventually()).await
+}
+
+impl Waiting {
+    fn len(&self) -> usize {
+        self.rows.len() + self.flushed.len()
+    }
+
+    fn is_full(&self) -> bool {
+        self.len() >= ROWS_MAX
+    }
+
+    /// What to write now. A row that is still on its way from an earlier flush goes alone: only when it is
+    /// certain what became of that, its next numbers can follow.
+    fn take_off(&mut self, now: Timestamp) -> Vec<Flushed> {
+        self.last_flush = now.millis().max(self.last_flush + 1);
+        self.counted = 0;
+        let flush = self.last_flush;
+        let on_the_way: Vec<RowKey> = self.flushed.iter().map(|flushed| flushed.key.clone()).collect();
+        let mut held_back: HashMap<RowKey, Row> =
+            on_the_way.into_iter().filter_map(|key| self.rows.remove_entry(&key)).collect();
+        std::mem::swap(&mut self.rows, &mut held_back);
+        self.flushed.extend(held_back.into_iter().map(|(key, row)| Flushed { key, row, flush }));
+        self.flushed.iter().cloned().collect()
+    }
+}
+
+impl Row {
+    fn update(&self, column: &'static str, flush: i64) -> Update<Tally> {
+        let mut update = Update::new();
+        for (name, n) in &self.numbers {
+            update = update.add(Column::new(name), *n);
+        }
+        if let Some(expires_at) = self.expires_at {
+            update = update.set(EXPIRES_AT, expires_at);
+        }
+        let noted = || Column::<Tally, i64>::new(column);
+        update.signed(noted(), flush).when(Condition::has(noted()).not().or(Condition::less(noted(), flush)))
+    }
+}
+
+/// Attributes have static names; this one is made once in a process.
+fn column_name(writer: &str) -> &'static str {
+    Box::leak(format!("k_{writer}").into_boxed_str())
+}

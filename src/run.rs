@@ -1,0 +1,128 @@
+//! Starting a bot: the store, the tables, Discord, and the order in which they end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::net::TcpListener;
+use tracing::{error, info};
+
+use crate::bot::watchdog::Watchdog;
+use crate::bot::{self, Exit};
+use crate::clock::Clock;
+use crate::config::{self, ContentIntent, StoreKind};
+use crate::context::{Discord, Instance, Services};
+use crate::dynamo::connect::{Connected, Store, StoreConfig, connect};
+use crate::tasks::Tasks;
+use crate::{tables, web};
+
+/// Before the operator can act a new start is of no use; the pause keeps a supervisor from using up
+/// Discord's session starts.
+const OPERATOR_PAUSE: Duration = Duration::from_secs(60);
+
+/// `mneme run`: joins Discord with the settings given, and lasts until it is told to stop.
+pub async fn run(options: config::Run, tasks: &Tasks) -> anyhow::Result<Exit> {
+    let Some(settings) = discord_settings(&options.discord) else {
+        bail!("DISCORD_TOKEN is not set. To try the bot without an account, run: mneme playground");
+    };
+    Watchdog::start(tasks);
+    let connected = open_store(&options.store).await?;
+    info!(store = connected.description, "store");
+    prepare_tables(&connected, &options.store).await?;
+    let exit = join(&settings, connected, instance(&options.bot), options.web.http, tasks).await?;
+    if let Exit::Operator(why) | Exit::Again(why) = &exit {
+        error!(why, status = exit.code(), "the bot ends");
+    }
+    if matches!(exit, Exit::Operator(_)) && !tasks.shutdown().is_cancelled() {
+        error!(seconds = OPERATOR_PAUSE.as_secs(), "the operator must act; ending after a pause");
+        let _ = tasks.shutdown().run_until_cancelled(tokio::time::sleep(OPERATOR_PAUSE)).await;
+    }
+    Ok(exit)
+}
+
+/// Joins Discord, or a server like it, and answers until told to stop. Background work is ended in order:
+/// events first, then commands, then what writes to the store.
+pub async fn join(
+    settings: &bot::Settings,
+    connected: Connected,
+    instance: Instance,
+    http: Option<SocketAddr>,
+    tasks: &Tasks,
+) -> anyhow::Result<Exit> {
+    let connection = match bot::connect(settings, &tasks.shutdown()).await {
+        Ok(connection) => connection,
+        Err(exit) => return Ok(exit),
+    };
+    let clock = Clock::system();
+    let discord = Discord::new(connection.http.clone(), connection.cache.clone());
+    let instance = Instance { started_at: Some(clock.now()), store: connected.description, ..instance };
+    let services = Arc::new(Services::new(connected.dynamo, clock, discord, instance));
+    if let Some(engine) = connected.embedded {
+        tasks.spawn("sweep", engine.sweep(tasks.shutdown()));
+    }
+    if let Some(address) = http {
+        let listener =
+            TcpListener::bind(address).await.with_context(|| format!("listen on HTTP={address}"))?;
+        tasks.spawn("http", web::serve(listener, web::health(services.clone()), tasks.shutdown()));
+    }
+    let exit = bot::run(connection, services, settings, tasks).await;
+    tasks.stop();
+    bot::drain(tasks).await;
+    Ok(exit)
+}
+
+/// What the bot needs to know to join; nothing without a token.
+pub fn discord_settings(options: &config::Discord) -> Option<bot::Settings> {
+    Some(bot::Settings {
+        token: options.discord_token.clone()?,
+        api_url: options.discord_api_url.clone(),
+        content_intent: options.message_content_intent == ContentIntent::Auto,
+        shards: options.shards.0.clone(),
+        hear_bots: options.hear_bots.clone(),
+        paced: options.discord_pacing,
+    })
+}
+
+pub fn instance(options: &config::Bot) -> Instance {
+    Instance {
+        bot_owners: options.bot_owners.clone(),
+        default_prefix: options.bot_prefix.clone(),
+        max_memories: options.max_memories as usize,
+        status_page_url: options.status_page_url.clone(),
+        docs_url: options.docs_url.clone(),
+        ..Instance::default()
+    }
+}
+
+/// Opens the store that the settings ask for.
+pub async fn open_store(options: &config::Store) -> anyhow::Result<Connected> {
+    let store = match (options.store, &options.dynamodb_endpoint) {
+        (StoreKind::Auto | StoreKind::Dynamodb, Some(url)) => {
+            Store::Endpoint { url: url.clone(), region: None }
+        }
+        (StoreKind::Dynamodb, None) => Store::Aws { region: None },
+        (StoreKind::Auto, None) if config::aws_is_configured() => Store::Aws { region: None },
+        (StoreKind::Auto | StoreKind::Embedded, _) => {
+            std::fs::create_dir_all(&options.data_dir)
+                .with_context(|| format!("make the folder DATA_DIR={}", options.data_dir.display()))?;
+            Store::File(options.data_dir.join("mneme.db"))
+        }
+    };
+    connect(StoreConfig { table_prefix: options.table_prefix.clone(), ..StoreConfig::new(store) }).await
+}
+
+/// The embedded store makes its own tables; in others they are made for the bot.
+async fn prepare_tables(connected: &Connected, options: &config::Store) -> anyhow::Result<()> {
+    if connected.embedded.is_some() || options.create_tables {
+        return connected.dynamo.create_tables(&tables::all()).await.context("create the tables");
+    }
+    let differences = connected.dynamo.check_tables(&tables::all()).await.context("check the tables")?;
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let list = differences.join("\n  ");
+    bail!(
+        "the tables are not as the bot needs them:\n  {list}\nCreate what is missing with: mneme tables create"
+    )
+}

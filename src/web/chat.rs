@@ -1,0 +1,159 @@
+//! The server side of the chat page: a socket for each person looking, and the files they exchange.
+//!
+//! The server sends `{"t": "VIEW", "d": view}` first and then what the person's client sees. The page sends
+//! `{"id", "act"}`, `{"id", "messages": {channel, before, limit}}` or `{"id", "view": {}}` and gets
+//! `{"id", "ok"}` or `{"id", "error"}`. One task serves a socket, so that answers and events keep their order.
+
+use axum::Router;
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::sim::{Act, Simulator};
+
+/// A message with the files that the page lets through, in base64, fits; more is a mistake.
+const FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Messages in one answer: what Discord gives at most.
+const PAGE_MAX: usize = 100;
+
+pub(super) fn routes(simulator: Simulator) -> Router {
+    // The simulator is on this machine; a proxy of the environment is not for it.
+    let files = reqwest::Client::builder().no_proxy().build().expect("the options are constants");
+    Router::new()
+        .route("/ws", any(open).with_state(simulator.clone()))
+        .route("/attachments/{*path}", get(attachment).with_state((simulator, files)))
+}
+
+#[derive(Deserialize)]
+struct Who {
+    #[serde(default)]
+    person: Option<u64>,
+}
+
+async fn open(
+    State(simulator): State<Simulator>,
+    Query(who): Query<Who>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let Some(person) = speaker(&simulator, who.person) else {
+        return (StatusCode::NOT_FOUND, "There is nobody to speak as.\n").into_response();
+    };
+    upgrade.max_message_size(FRAME_BYTES_MAX).on_upgrade(move |socket| serve(simulator, person, socket))
+}
+
+/// The person asked for, or the first there is: then the page learns from the view who that is.
+fn speaker(simulator: &Simulator, wanted: Option<u64>) -> Option<u64> {
+    let view = simulator.view(wanted.unwrap_or_default());
+    let people = view["people"].as_array()?;
+    let ids: Vec<u64> = people.iter().filter_map(|person| person["id"].as_str()?.parse().ok()).collect();
+    wanted.filter(|id| ids.contains(id)).or_else(|| ids.first().copied())
+}
+
+/// Serves one page until it goes away, or the simulator does.
+async fn serve(simulator: Simulator, person: u64, mut socket: WebSocket) {
+    // Watching begins before the view is taken: an event in between is seen twice rather than not at all.
+    let mut seen = simulator.watch(person);
+    if !send(&mut socket, &json!({ "t": "VIEW", "d": simulator.view(person) })).await {
+        return;
+    }
+    loop {
+        let frame = tokio::select! {
+            frame = socket.recv() => match frame {
+                Some(Ok(Message::Text(text))) => answer(&simulator, person, &text),
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+                _ => return,
+            },
+            event = seen.next() => match event {
+                Some(event) => event,
+                None => return,
+            },
+        };
+        if !send(&mut socket, &frame).await {
+            return;
+        }
+    }
+}
+
+/// False when the page has gone.
+async fn send(socket: &mut WebSocket, frame: &Value) -> bool {
+    socket.send(Message::Text(frame.to_string().into())).await.is_ok()
+}
+
+/// One request of the page.
+#[derive(Deserialize)]
+struct Asked {
+    id: u64,
+    #[serde(flatten)]
+    what: What,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum What {
+    Act(Act),
+    Messages { channel: String, before: Option<String>, limit: Option<usize> },
+    View {},
+}
+
+fn answer(simulator: &Simulator, person: u64, text: &str) -> Value {
+    let asked: Asked = match serde_json::from_str(text) {
+        Ok(asked) => asked,
+        // The id, if there is one, lets the page tell the person; without it nobody waits.
+        Err(error) => {
+            let id = serde_json::from_str::<Value>(text).map(|frame| frame["id"].clone()).unwrap_or_default();
+            return json!({ "id": id, "error": format!("The page sent something odd: {error}") });
+        }
+    };
+    match carry_out(simulator, person, asked.what) {
+        Ok(value) => json!({ "id": asked.id, "ok": value }),
+        Err(why) => json!({ "id": asked.id, "error": why }),
+    }
+}
+
+fn carry_out(simulator: &Simulator, person: u64, what: What) -> Result<Value, String> {
+    match what {
+        What::Act(act) => simulator.act(person, act).map_err(|error| error.message),
+        What::View {} => Ok(simulator.view(person)),
+        What::Messages { channel, before, limit } => {
+            let channel = snowflake(&channel)?;
+            let before = before.as_deref().map(snowflake).transpose()?;
+            let limit = limit.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
+            Ok(simulator.messages(person, channel, before, limit).into())
+        }
+    }
+}
+
+fn snowflake(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("{text:?} is not an id"))
+}
+
+/// Kinds of files that a browser may show; everything else is saved, so that no page can hide in a file.
+const SHOWN: [&str; 5] = ["image/png", "image/jpeg", "image/gif", "image/webp", "image/avif"];
+
+/// Files from the simulator, under this page's own address.
+async fn attachment(State((simulator, files)): State<(Simulator, reqwest::Client)>, uri: Uri) -> Response {
+    let address = format!("{}{}", simulator.url(), uri.path());
+    let Ok(found) = files.get(address).send().await else {
+        return (StatusCode::BAD_GATEWAY, "The file could not be fetched.\n").into_response();
+    };
+    if !found.status().is_success() {
+        return (StatusCode::NOT_FOUND, "There is no such file.\n").into_response();
+    }
+    let kind =
+        found.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let shown = SHOWN.iter().find(|known| kind.starts_with(**known));
+    let headers = [
+        (header::CONTENT_TYPE, *shown.unwrap_or(&"application/octet-stream")),
+        (header::CONTENT_DISPOSITION, if shown.is_some() { "inline" } else { "attachment" }),
+        (header::CONTENT_SECURITY_POLICY, "sandbox; default-src 'none'"),
+    ];
+    match found.bytes().await {
+        Ok(bytes) => (headers, bytes).into_response(),
+        Err(_) => (StatusCode::BAD_GATEWAY, "The file could not be fetched.\n").into_response(),
+    }
+}

@@ -1,0 +1,455 @@
+//! A simulated Discord, bots of ours and an embedded store, joined over loopback.
+//!
+//! A test reads like a chat log: `ann.says(".rem wifi").await` is what the bot answered. Every wait is for
+//! an event and has a limit; nothing here waits for time. A test ends with [`Discord::end`], which fails on
+//! whatever the simulated Discord does not expect of a bot.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use mneme::bot::{self, Exit};
+use mneme::context::Instance;
+use mneme::dynamo::connect::{Connected, Store, StoreConfig, connect};
+use mneme::sim::{Act, ActError, Id, Seen, Simulator, World};
+use mneme::tasks::Tasks;
+use mneme::{playground, run, tables, telemetry};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// Longer than anything takes on a busy machine: a test that gets here has failed.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Discord's flag for an answer that is still being worked on.
+const LOADING: u64 = 1 << 7;
+pub const EPHEMERAL: u64 = 1 << 6;
+
+/// A simulated Discord and the tasks that serve it.
+pub struct Discord {
+    pub simulator: Simulator,
+    tasks: Tasks,
+}
+
+/// One instance of the bot in this process.
+pub struct Bot {
+    tasks: Tasks,
+    running: JoinHandle<anyhow::Result<Exit>>,
+}
+
+/// Everything for most tests: a Discord and one bot with an empty store in memory.
+pub struct Stage {
+    pub discord: Discord,
+    pub bot: Bot,
+}
+
+pub fn instance() -> Instance {
+    Instance { default_prefix: ".".into(), max_memories: 10_000, ..Instance::default() }
+}
+
+/// An empty store in memory, with all tables.
+pub async fn memory() -> Connected {
+    let connected = connect(StoreConfig::new(Store::Memory)).await.expect("memory needs nothing");
+    connected.dynamo.create_tables(&tables::all()).await.expect("a new engine takes new tables");
+    connected
+}
+
+/// A stage with the servers `zoo` (channels `cats` and `dogs`, owner `olga`, moderator `mo`) and `farm`.
+pub async fn start() -> Stage {
+    let discord = Discord::start().await;
+    let bot = discord.bot(memory().await, instance()).await;
+    Stage { discord, bot }
+}
+
+/// The world that tests play in.
+pub fn world() -> World {
+    let mut world = World::new(7);
+    world.settings.rate_limits = false;
+    for name in ["zoo", "farm"] {
+        people_server(&mut world, name);
+    }
+    world
+}
+
+/// A server with the usual channels and people, unless it is there.
+pub fn people_server(world: &mut World, name: &str) {
+    let is_new = world.find_guild(name).is_none();
+    let mut guild = world.guild(name);
+    for channel in ["cats", "dogs"] {
+        guild.channel(channel);
+    }
+    for person in ["ann", "bob", "mo", "olga"] {
+        guild.person(person);
+    }
+    if is_new {
+        let (mo, olga) = (guild.person("mo"), guild.person("olga"));
+        guild.owner(olga);
+        let moderator = guild.role("moderator", MANAGE_MESSAGES);
+        guild.grant(mo, moderator);
+    }
+}
+
+const MANAGE_MESSAGES: u64 = 1 << 13;
+
+impl Discord {
+    pub async fn start() -> Self {
+        Self::with(world()).await
+    }
+
+    /// The same in a world of the test's own. With the variable `LOG` set, the log is shown.
+    pub async fn with(world: World) -> Self {
+        if let Ok(filter) = std::env::var("LOG") {
+            // Only the first of several tests in one process can start it.
+            let _ = telemetry::start(&filter, false);
+        }
+        let tasks = Tasks::new();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let simulator = Simulator::start(world, address, &tasks).await.expect("a free port on loopback");
+        Self { simulator, tasks }
+    }
+
+    /// Starts a bot and waits until it is connected.
+    pub async fn bot(&self, connected: Connected, instance: Instance) -> Bot {
+        let settings = playground::bot_settings(&self.simulator);
+        self.bot_with(settings, connected, instance).await
+    }
+
+    pub async fn bot_with(&self, settings: bot::Settings, connected: Connected, instance: Instance) -> Bot {
+        let mut seen = self.simulator.watch(self.id("ann"));
+        let before = self.simulator.read(World::sessions_online);
+        let tasks = Tasks::new();
+        let inner = tasks.clone();
+        let running =
+            tokio::spawn(async move { run::join(&settings, connected, instance, None, &inner).await });
+        self.connected(&mut seen, before).await;
+        Bot { tasks, running }
+    }
+
+    /// Waits until more sessions than `before` are online and the slash commands are there.
+    pub async fn connected(&self, seen: &mut Seen, before: usize) {
+        let ready = || {
+            self.simulator.read(World::sessions_online) > before
+                && !self.simulator.view(self.id("ann"))["commands"].as_array().is_none_or(Vec::is_empty)
+        };
+        let wait = async {
+            while !ready() {
+                seen.next().await.expect("the simulator runs");
+            }
+        };
+        timeout(PATIENCE, wait).await.expect("the bot connects");
+    }
+
+    pub fn id(&self, name: &str) -> Id {
+        self.simulator.change(|world| world.person(name))
+    }
+
+    /// Somebody in a channel of a server.
+    pub fn person(&self, server: &str, channel: &str, name: &str) -> Person<'_> {
+        let (channel, id) = self.simulator.change(|world| {
+            let mut guild = world.guild(server);
+            (guild.channel(channel), guild.person(name))
+        });
+        Person { discord: self, id, channel }
+    }
+
+    /// Somebody in their direct messages with the bot.
+    pub fn direct(&self, name: &str) -> Person<'_> {
+        let id = self.id(name);
+        let channel = self.simulator.change(|world| world.direct(id));
+        Person { discord: self, id, channel }
+    }
+
+    /// Ends the simulator and fails on what it did not expect of a bot.
+    pub async fn end(self) {
+        let records = self.simulator.take_records();
+        self.tasks.stop();
+        assert!(self.tasks.wait(PATIENCE).await, "the simulator ends");
+        let shown: Vec<String> = records.iter().map(ToString::to_string).collect();
+        assert!(shown.is_empty(), "the bot did what it should not:\n{}", shown.join("\n"));
+    }
+}
+
+impl Bot {
+    /// Asks the bot to end and waits until it has.
+    pub async fn stop(self) -> Exit {
+        self.tasks.stop();
+        let ended = timeout(PATIENCE, self.running).await.expect("the bot ends");
+        ended.expect("the bot does not panic").expect("the bot ends in order")
+    }
+
+    /// Pulls the plug: nothing is finished, nothing is said.
+    pub fn abandon(self) {
+        self.running.abort();
+        self.tasks.stop();
+    }
+}
+
+impl Stage {
+    pub fn person(&self, server: &str, channel: &str, name: &str) -> Person<'_> {
+        self.discord.person(server, channel, name)
+    }
+
+    pub async fn end(self) {
+        assert_eq!(self.bot.stop().await, Exit::Asked);
+        self.discord.end().await;
+    }
+}
+
+/// Somebody, somewhere.
+#[derive(Clone, Copy)]
+pub struct Person<'a> {
+    pub discord: &'a Discord,
+    pub id: Id,
+    pub channel: Id,
+}
+
+/// An answer of the bot, as the person sees it.
+#[derive(Clone, Debug)]
+pub struct Answer(pub Value);
+
+impl Answer {
+    /// What there is to read: text, then the card.
+    pub fn text(&self) -> String {
+        let part = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let mut parts = vec![part(&self.0["content"])];
+        for card in self.0["embeds"].as_array().into_iter().flatten() {
+            parts.extend([part(&card["title"]), part(&card["description"]), part(&card["footer"]["text"])]);
+        }
+        parts.retain(|part| !part.is_empty());
+        parts.join("\n")
+    }
+
+    pub fn id(&self) -> Id {
+        id(&self.0["id"])
+    }
+
+    pub fn is_private(&self) -> bool {
+        self.0["flags"].as_u64().unwrap_or(0) & EPHEMERAL != 0
+    }
+
+    /// What the buttons say.
+    pub fn labels(&self) -> Vec<&str> {
+        self.controls().filter_map(|control| control["label"].as_str()).collect()
+    }
+
+    fn controls(&self) -> impl Iterator<Item = &Value> {
+        let rows = self.0["components"].as_array().into_iter().flatten();
+        rows.flat_map(|row| row["components"].as_array().into_iter().flatten())
+    }
+
+    /// The `custom_id` of the button or menu with this label or placeholder.
+    pub fn control(&self, label: &str) -> String {
+        let found = self.controls().find(|c| c["label"] == label || c["placeholder"] == label);
+        let found = found.unwrap_or_else(|| panic!("no {label:?} in {}", self.0));
+        found["custom_id"].as_str().expect("a control has an id").to_owned()
+    }
+}
+
+pub fn id(value: &Value) -> Id {
+    value.as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{value} is no id"))
+}
+
+impl Person<'_> {
+    fn simulator(&self) -> &Simulator {
+        &self.discord.simulator
+    }
+
+    pub fn watch(&self) -> Seen {
+        self.simulator().watch(self.id)
+    }
+
+    pub fn act(&self, act: Act) -> Result<Value, ActError> {
+        self.simulator().act(self.id, act)
+    }
+
+    /// Says something, and waits for nothing.
+    pub fn say(&self, text: &str) -> Id {
+        let act = Act::Say {
+            channel: self.channel,
+            text: text.to_owned(),
+            reply_to: None,
+            ping: true,
+            files: Vec::new(),
+        };
+        id(&self.act(act).expect("people may speak here")["message"])
+    }
+
+    /// What the bot answers, to read.
+    pub async fn says(&self, text: &str) -> String {
+        self.asks(text).await.text()
+    }
+
+    /// What the bot answers, whole.
+    pub async fn asks(&self, text: &str) -> Answer {
+        let mut seen = self.watch();
+        let said = self.say(text);
+        self.answer_to(&mut seen, said).await
+    }
+
+    /// Waits for the reply to a message.
+    pub async fn answer_to(&self, seen: &mut Seen, said: Id) -> Answer {
+        let said = said.to_string();
+        wait(seen, |t, d| t == "MESSAGE_CREATE" && d["message_reference"]["message_id"] == said).await
+    }
+
+    /// A slash command by its path, `rem set`; a user option is `{"user": id}`.
+    pub async fn slash(&self, path: &str, options: &[(&str, Value)]) -> Answer {
+        let mut seen = self.watch();
+        let (command, options) = nested(path, options, None);
+        let act = Act::Slash { channel: self.channel, command, options, files: Vec::new() };
+        let interaction =
+            id(&self.act(act).unwrap_or_else(|error| panic!("/{path}: {error:?}"))["interaction"]);
+        self.response(&mut seen, interaction, None).await
+    }
+
+    /// The suggestions while somebody types into an option.
+    pub async fn types(&self, path: &str, option: &str, text: &str) -> Vec<String> {
+        let mut seen = self.watch();
+        let (command, options) = nested(path, &[(option, json!(text))], Some(option));
+        let act = Act::Autocomplete { channel: self.channel, command, options };
+        let interaction = self.act(act).expect("the option suggests")["interaction"].clone();
+        let found = wait(&mut seen, |t, d| t == "AUTOCOMPLETE" && d["interaction"] == interaction).await;
+        let choices = found.0["choices"].as_array().into_iter().flatten();
+        choices.map(|choice| choice["name"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
+    /// Presses a button of an answer.
+    pub async fn presses(&self, answer: &Answer, label: &str) -> Answer {
+        self.uses(answer, label, Vec::new()).await
+    }
+
+    /// Chooses in a select menu of an answer.
+    pub async fn chooses(&self, answer: &Answer, placeholder: &str, value: &str) -> Answer {
+        self.uses(answer, placeholder, vec![value.to_owned()]).await
+    }
+
+    async fn uses(&self, answer: &Answer, label: &str, values: Vec<String>) -> Answer {
+        let mut seen = self.watch();
+        let custom_id = answer.control(label);
+        let act = Act::Press { channel: self.channel, message: answer.id(), custom_id, values };
+        let interaction = id(&self.act(act).expect("the control is there")["interaction"]);
+        self.response(&mut seen, interaction, Some(answer.id())).await
+    }
+
+    /// Opens a command in the menu of a message; the answer is the modal's interaction.
+    pub async fn opens(&self, menu: &str, message: Id) -> Modal {
+        let mut seen = self.watch();
+        let act = Act::Menu { channel: self.channel, message, command: menu.to_owned() };
+        let interaction = id(&self.act(act).expect("the menu is there")["interaction"]);
+        self.modal(&mut seen, interaction).await
+    }
+
+    /// A slash command that answers with a modal.
+    pub async fn slash_for_modal(&self, path: &str, options: &[(&str, Value)]) -> Modal {
+        let mut seen = self.watch();
+        let (command, options) = nested(path, options, None);
+        let act = Act::Slash { channel: self.channel, command, options, files: Vec::new() };
+        let interaction = id(&self.act(act).expect("the command is there")["interaction"]);
+        self.modal(&mut seen, interaction).await
+    }
+
+    async fn modal(&self, seen: &mut Seen, interaction: Id) -> Modal {
+        let wanted = interaction.to_string();
+        let found = wait(seen, |t, d| t == "MODAL" && d["interaction"] == wanted).await;
+        Modal { interaction, shown: found.0 }
+    }
+
+    pub async fn submits(&self, modal: &Modal, inputs: &[(&str, &str)]) -> Answer {
+        let mut seen = self.watch();
+        let inputs = inputs.iter().map(|(id, text)| ((*id).to_owned(), (*text).to_owned())).collect();
+        let act = Act::Submit { interaction: modal.interaction, inputs };
+        let interaction = id(&self.act(act).expect("the modal is open")["interaction"]);
+        self.response(&mut seen, interaction, None).await
+    }
+
+    /// The finished answer to an interaction: a new message, or the pressed one updated.
+    async fn response(&self, seen: &mut Seen, interaction: Id, pressed: Option<Id>) -> Answer {
+        let (wanted, pressed) = (interaction.to_string(), pressed.map(|id| id.to_string()));
+        wait(seen, |t, d| {
+            assert!(
+                !(t == "INTERACTION" && d["interaction"] == wanted && d["state"] == "failed"),
+                "the interaction failed"
+            );
+            let done = d["flags"].as_u64().unwrap_or(0) & LOADING == 0;
+            let made =
+                matches!(t, "MESSAGE_CREATE" | "MESSAGE_UPDATE") && d["interaction_metadata"]["id"] == wanted;
+            let updated = t == "MESSAGE_UPDATE" && pressed.as_deref().is_some_and(|id| d["id"] == *id);
+            done && (made || updated)
+        })
+        .await
+    }
+
+    /// The texts of an answer that came in `count` messages, from its first one on.
+    pub async fn parts_of(&self, first: &Answer, count: usize) -> Vec<String> {
+        let mut seen = self.watch();
+        let parts = || {
+            let heard = self.heard().into_iter().skip_while(|answer| answer.id() != first.id());
+            heard.map(|answer| answer.text()).collect::<Vec<_>>()
+        };
+        while parts().len() < count {
+            wait(&mut seen, |t, _| t == "MESSAGE_CREATE").await;
+        }
+        parts()
+    }
+
+    /// The bot's messages in this channel, oldest first.
+    pub fn heard(&self) -> Vec<Answer> {
+        let page = self.simulator().messages(self.id, self.channel, None, 100);
+        page.into_iter().filter(|message| message["author"]["bot"] == true).map(Answer).collect()
+    }
+}
+
+/// An open modal.
+pub struct Modal {
+    pub interaction: Id,
+    pub shown: Value,
+}
+
+impl Modal {
+    /// The inputs in their order: id, and what is in them.
+    pub fn inputs(&self) -> Vec<(String, String)> {
+        let rows = self.shown["components"].as_array().into_iter().flatten();
+        let fields = rows.flat_map(|row| row["components"].as_array().into_iter().flatten());
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        fields.map(|field| (text(&field["custom_id"]), text(&field["value"]))).collect()
+    }
+}
+
+/// Waits for an event; its data is the answer.
+pub async fn wait(seen: &mut Seen, mut wanted: impl FnMut(&str, &Value) -> bool) -> Answer {
+    let search = async {
+        loop {
+            let event = seen.next().await.expect("the simulator runs");
+            assert_ne!(event["t"], "LAGGED", "the test reads too slowly");
+            if wanted(event["t"].as_str().unwrap_or_default(), &event["d"]) {
+                return Answer(event["d"].clone());
+            }
+        }
+    };
+    timeout(PATIENCE, search).await.expect("the bot answers")
+}
+
+/// Options as Discord nests them: the words behind the first are subcommands.
+fn nested(path: &str, options: &[(&str, Value)], focused: Option<&str>) -> (String, Value) {
+    let mut words = path.split(' ');
+    let root = words.next().unwrap_or_default().to_owned();
+    let mut leaves: Vec<Value> = options
+        .iter()
+        .map(|(name, value)| {
+            let (kind, value) = match value {
+                Value::Number(_) => (4, value.clone()),
+                Value::Bool(_) => (5, value.clone()),
+                Value::Object(fields) => (6, json!(fields["user"].to_string())),
+                _ => (3, value.clone()),
+            };
+            let mut option = json!({ "name": name, "type": kind, "value": value });
+            if focused == Some(name) {
+                option["focused"] = json!(true);
+            }
+            option
+        })
+        .collect();
+    for word in words.rev() {
+        leaves = vec![json!({ "name": word, "type": 1, "options": leaves })];
+    }
+    (root, Value::Array(leaves))
+}

@@ -12,7 +12,7 @@ use mneme::context::Instance;
 use mneme::dynamo::connect::{Connected, Store, StoreConfig, connect};
 use mneme::sim::{Act, ActError, Id, Seen, Simulator, World};
 use mneme::tasks::Tasks;
-use mneme::{playground, run, tables};
+use mneme::{playground, run, tables, telemetry};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -63,20 +63,29 @@ pub async fn start() -> Stage {
 /// The world that tests play in.
 pub fn world() -> World {
     let mut world = World::new(7);
+    world.settings.rate_limits = false;
     for name in ["zoo", "farm"] {
-        let mut guild = world.guild(name);
-        for channel in ["cats", "dogs"] {
-            guild.channel(channel);
-        }
-        for person in ["ann", "bob", "mo", "olga"] {
-            guild.person(person);
-        }
+        people_server(&mut world, name);
+    }
+    world
+}
+
+/// A server with the usual channels and people, unless it is there.
+pub fn people_server(world: &mut World, name: &str) {
+    let is_new = world.find_guild(name).is_none();
+    let mut guild = world.guild(name);
+    for channel in ["cats", "dogs"] {
+        guild.channel(channel);
+    }
+    for person in ["ann", "bob", "mo", "olga"] {
+        guild.person(person);
+    }
+    if is_new {
         let (mo, olga) = (guild.person("mo"), guild.person("olga"));
         guild.owner(olga);
         let moderator = guild.role("moderator", MANAGE_MESSAGES);
         guild.grant(mo, moderator);
     }
-    world
 }
 
 const MANAGE_MESSAGES: u64 = 1 << 13;
@@ -86,7 +95,12 @@ impl Discord {
         Self::with(world()).await
     }
 
+    /// The same in a world of the test's own. With the variable `LOG` set, the log is shown.
     pub async fn with(world: World) -> Self {
+        if let Ok(filter) = std::env::var("LOG") {
+            // Only the first of several tests in one process can start it.
+            let _ = telemetry::start(&filter, false);
+        }
         let tasks = Tasks::new();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let simulator = Simulator::start(world, address, &tasks).await.expect("a free port on loopback");

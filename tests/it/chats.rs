@@ -1,0 +1,209 @@
+//! Chat logs as tests: each file in `chats/` is played through every door, and must read the same.
+//!
+//! ```text
+//! ann: .remember meeting is tomorrow
+//!   / rem set | key=meeting | value=tomorrow
+//!   = ✅ Ok @ann, I'll remember `meeting` for you
+//! ann presses Undo
+//!   = ↩️ Undone: `meeting` is forgotten again
+//! ```
+//!
+//! A line in a log is spoken by somebody, `/` is the same as a slash command (`@bob` is a person, `#4` a number, `!yes` a
+//! switch), `=` is what the bot answers. `⏎` is a line break. Where there is no slash form, the slash door uses the
+//! text. Times are written `<t>`. With the variable `MNEME_CHATS` set to `write`, the answers are written into
+//! the file as they are, for a person to read in the diff.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Person, Stage, start};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Door {
+    Prefix,
+    Mention,
+    Slash,
+}
+
+/// One turn of a log.
+struct Turn {
+    /// Comments and blank lines before it.
+    before: String,
+    who: String,
+    deed: Deed,
+    slash: Option<String>,
+    answer: String,
+}
+
+enum Deed {
+    Says(String),
+    Presses(String),
+    Chooses(String, String),
+}
+
+fn read(text: &str) -> Vec<Turn> {
+    let (mut turns, mut before): (Vec<Turn>, String) = (Vec::new(), String::new());
+    for line in text.lines() {
+        if let Some(form) = line.strip_prefix("  / ") {
+            turns.last_mut().expect("a line before").slash = Some(form.to_owned());
+        } else if let Some(answer) = line.strip_prefix("  = ") {
+            turns.last_mut().expect("a line before").answer = answer.to_owned();
+        } else if line.is_empty() || line.starts_with('#') {
+            before.push_str(line);
+            before.push('\n');
+        } else {
+            let (who, deed) = deed(line);
+            let before = std::mem::take(&mut before);
+            turns.push(Turn { before, who, deed, slash: None, answer: String::new() });
+        }
+    }
+    turns
+}
+
+fn deed(line: &str) -> (String, Deed) {
+    if let Some((who, said)) = line.split_once(": ").filter(|(who, _)| !who.contains(' ')) {
+        return (who.to_owned(), Deed::Says(said.replace('⏎', "\n")));
+    }
+    let (who, rest) = line.split_once(' ').expect("somebody does something");
+    let deed = match rest.split_once(' ').expect("a verb and an object") {
+        ("presses", label) => Deed::Presses(label.to_owned()),
+        ("chooses", choice) => {
+            let (menu, value) = choice.split_once(": ").expect("a menu and a value");
+            Deed::Chooses(menu.to_owned(), value.to_owned())
+        }
+        _ => panic!("nobody can do this: {line}"),
+    };
+    (who.to_owned(), deed)
+}
+
+fn write(turns: &[Turn]) -> String {
+    let mut text = String::new();
+    for turn in turns {
+        text.push_str(&turn.before);
+        match &turn.deed {
+            Deed::Says(said) => writeln!(text, "{}: {}", turn.who, said.replace('\n', "⏎")),
+            Deed::Presses(label) => writeln!(text, "{} presses {label}", turn.who),
+            Deed::Chooses(menu, value) => writeln!(text, "{} chooses {menu}: {value}", turn.who),
+        }
+        .unwrap();
+        if let Some(slash) = &turn.slash {
+            writeln!(text, "  / {slash}").unwrap();
+        }
+        writeln!(text, "  = {}", turn.answer).unwrap();
+    }
+    text
+}
+
+/// Plays one turn; what the bot answers.
+async fn play(stage: &Stage, server: &str, door: Door, turn: &Turn, last: Option<&Answer>) -> Answer {
+    let person = stage.person(server, "cats", &turn.who);
+    match &turn.deed {
+        Deed::Presses(label) => person.presses(last.expect("an answer to press in"), label).await,
+        Deed::Chooses(menu, value) => {
+            person.chooses(last.expect("an answer to choose in"), menu, value).await
+        }
+        Deed::Says(said) => {
+            let said = with_people(stage, said);
+            match (door, &turn.slash) {
+                (Door::Slash, Some(form)) => slash(&person, stage, form).await,
+                (Door::Mention, _) => {
+                    let bot = stage.discord.simulator.read(|world| world.bot());
+                    person.asks(&format!("<@{bot}> {}", said.strip_prefix('.').unwrap_or(&said))).await
+                }
+                _ => person.asks(&said).await,
+            }
+        }
+    }
+}
+
+async fn slash(person: &Person<'_>, stage: &Stage, form: &str) -> Answer {
+    let mut parts = form.split(" | ");
+    let path = parts.next().unwrap_or_default();
+    let options: Vec<(&str, Value)> = parts
+        .map(|part| {
+            let (name, value) = part.split_once('=').expect("name=value");
+            let value = match value.split_at_checked(1) {
+                Some(("@", name)) if PEOPLE.contains(&name) => json!({ "user": stage.discord.id(name) }),
+                Some(("#", number)) => json!(number.parse::<i64>().expect("a number")),
+                Some(("!", switch)) => json!(switch == "yes"),
+                _ => json!(with_people(stage, value).replace('⏎', "\n")),
+            };
+            (name, value)
+        })
+        .collect();
+    person.slash(path, &options).await
+}
+
+const PEOPLE: [&str; 4] = ["ann", "bob", "mo", "olga"];
+
+fn with_people(stage: &Stage, text: &str) -> String {
+    PEOPLE.iter().fold(text.to_owned(), |text, name| {
+        text.replace(&format!("@{name}"), &format!("<@{}>", stage.discord.id(name)))
+    })
+}
+
+/// An answer as a log writes it: people by name, times as `<t>`, one line.
+fn plain(stage: &Stage, answer: &Answer) -> String {
+    let text = PEOPLE.iter().fold(answer.text(), |text, name| {
+        text.replace(&format!("<@{}>", stage.discord.id(name)), &format!("@{name}"))
+    });
+    let mut plain = String::new();
+    for (place, piece) in text.split("<t:").enumerate() {
+        let after = if place == 0 { piece } else { piece.split_once('>').map_or("", |(_, after)| after) };
+        plain.push_str(if place == 0 { "" } else { "<t>" });
+        plain.push_str(after);
+    }
+    plain.replace('\n', "⏎")
+}
+
+async fn played_through_every_door(name: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/chats").join(name);
+    let mut turns = read(&std::fs::read_to_string(&path).expect("the log is there"));
+    let stage = start().await;
+    let rewrite = std::env::var_os("MNEME_CHATS").is_some_and(|value| value == "write");
+    for (door, server) in [(Door::Prefix, "zoo"), (Door::Mention, "farm"), (Door::Slash, "park")] {
+        stage.discord.simulator.change(|world| crate::harness::people_server(world, server));
+        let mut last = None;
+        for turn in &mut turns {
+            let answer = play(&stage, server, door, turn, last.as_ref()).await;
+            let heard = plain(&stage, &answer);
+            if rewrite && door == Door::Prefix {
+                turn.answer.clone_from(&heard);
+            }
+            let line = write(std::slice::from_ref(turn));
+            assert_eq!(heard, turn.answer, "by {door:?}, in {name}:\n{line}");
+            last = Some(answer);
+        }
+    }
+    if rewrite {
+        std::fs::write(&path, write(&turns)).expect("the log can be written");
+    }
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn memories_are_set_and_found() {
+    played_through_every_door("set-and-get.chat").await;
+}
+
+#[tokio::test]
+async fn memories_are_changed_and_restored() {
+    played_through_every_door("change.chat").await;
+}
+
+#[tokio::test]
+async fn memories_are_listed() {
+    played_through_every_door("lists.chat").await;
+}
+
+#[tokio::test]
+async fn memories_belong_to_people() {
+    played_through_every_door("owners.chat").await;
+}
+
+#[tokio::test]
+async fn small_commands_answer() {
+    played_through_every_door("small.chat").await;
+}

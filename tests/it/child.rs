@@ -53,6 +53,10 @@ impl Mneme {
         Self { process, lines, written: Vec::new() }
     }
 
+    pub fn id(&self) -> u32 {
+        self.process.id().expect("it runs")
+    }
+
     /// Waits for the next line; `None` once the process has ended.
     pub async fn line(&mut self) -> Option<&str> {
         let line = timeout(PATIENCE, self.lines.recv()).await.expect("it says something");
@@ -79,7 +83,7 @@ impl Mneme {
 
     /// Asks it to end, as a supervisor does.
     pub async fn terminate(self) -> (ExitStatus, Vec<String>) {
-        let id = self.process.id().expect("it runs").to_string();
+        let id = self.id();
         // The shell has a `kill` of its own wherever there is one.
         let status = Command::new("sh").args(["-c", &format!("kill -TERM {id}")]).status().await;
         assert!(status.expect("there is a shell").success());

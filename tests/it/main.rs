@@ -6,6 +6,7 @@ mod doors;
 mod faults;
 mod generated;
 mod harness;
+mod isolation;
 mod kill;
 mod ledger;
 mod memories;

@@ -31,18 +31,23 @@ fn assert_ended(outcome: (ExitStatus, Vec<String>), code: i32) {
 
 #[tokio::test]
 async fn the_executable_plays_the_chat_logs() {
+    for log in ["set-and-get.chat", "change.chat", "lists.chat", "owners.chat"] {
+        let (discord, data) = (Discord::start().await, tempfile::tempdir().unwrap());
+        let bot = started(&discord, data.path()).await;
+        chats::played(&discord, log).await;
+        assert_ended(bot.terminate().await, 0);
+        discord.end().await;
+    }
+}
+
+#[tokio::test]
+async fn memories_are_not_for_direct_messages() {
     let (discord, data) = (Discord::start().await, tempfile::tempdir().unwrap());
     let bot = started(&discord, data.path()).await;
-    for log in ["set-and-get.chat", "owners.chat"] {
-        chats::played(&discord, log).await;
-        discord.simulator.change(|world| chats::SERVERS.iter().for_each(|name| rename(world, name, log)));
-    }
-    let ann = discord.direct("ann");
-    for command in ALL.iter().find(|feature| feature.name == "remember").unwrap().commands {
-        for words in command.prefix {
-            let answer = ann.says(&format!("{words} tea")).await;
-            assert_eq!(answer, "Please run this command in a Discord channel, not a DM", "{words}");
-        }
+    let (ann, remember) = (discord.direct("ann"), ALL.iter().find(|feature| feature.name == "remember"));
+    for words in remember.unwrap().commands.iter().flat_map(|command| command.prefix) {
+        let answer = ann.says(&format!("{words} tea")).await;
+        assert_eq!(answer, "Please run this command in a Discord channel, not a DM", "{words}");
     }
     assert_ended(bot.terminate().await, 0);
     discord.end().await;

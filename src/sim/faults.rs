@@ -258,12 +258,17 @@ impl Faults {
         self.hub.on_all_lines(&ToClient::Cut)
     }
 
+    /// Ends every gateway connection without a close frame, in good order.
+    pub fn hang_up(&self) -> usize {
+        self.hub.on_all_lines(&ToClient::HangUp)
+    }
+
     /// Closes every gateway connection with this code.
     pub fn close(&self, code: u16) -> usize {
         self.hub.on_all_lines(&ToClient::Close(Some(code)))
     }
 
-    /// Closes every gateway connection without a code.
+    /// Closes every gateway connection with a close frame that has no code.
     pub fn close_empty(&self) -> usize {
         self.hub.on_all_lines(&ToClient::Close(None))
     }

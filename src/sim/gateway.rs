@@ -29,6 +29,9 @@ const HOLD: Duration = Duration::from_millis(50);
 /// Discord closes a connection whose client has been silent for one interval and a grace.
 const SILENCE: f64 = 1.5;
 
+/// How long a client may take to answer a close frame; dropping the socket earlier could lose the frame.
+const GOODBYE: Duration = Duration::from_millis(500);
+
 pub(super) async fn upgrade(
     State(hub): State<Arc<Hub>>,
     ConnectInfo(scissors): ConnectInfo<Scissors>,
@@ -112,12 +115,13 @@ impl Connection {
     async fn obey(&mut self, order: ToClient) -> Flow {
         match order {
             ToClient::Zombie => self.zombie = true,
-            _ if self.zombie && !matches!(order, ToClient::Cut | ToClient::Close(_)) => {}
+            ToClient::Cut => return self.cut(),
+            ToClient::HangUp => return Flow::Break(None),
+            ToClient::Close(code) => return self.close(code).await,
+            _ if self.zombie => {}
             ToClient::Frame(frame) if frame.name.is_empty() => return self.send_text(&frame.text).await,
             ToClient::Frame(frame) => return self.dispatch(frame).await,
             ToClient::Text(text) => return self.send_text(&text).await,
-            ToClient::Close(code) => return self.close(code).await,
-            ToClient::Cut => return self.cut(),
         }
         Flow::Continue(())
     }
@@ -210,6 +214,8 @@ impl Connection {
         let frame = code.map(|code| CloseFrame { code, reason: "".into() });
         // The client may be gone already; then there is nobody to say goodbye to.
         self.socket.send(Message::Close(frame)).await.ok();
+        let answered = async { while let Some(Ok(_)) = self.socket.recv().await {} };
+        tokio::time::timeout(GOODBYE, answered).await.ok();
         Flow::Break(None)
     }
 

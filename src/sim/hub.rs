@@ -38,6 +38,9 @@ pub(super) enum ToClient {
     /// A frame that is no event and passes all faults.
     Text(String),
     Close(Option<u16>),
+    /// The end, without a close frame.
+    HangUp,
+    /// A reset.
     Cut,
     /// From now on nothing is sent, and nothing that comes in is looked at.
     Zombie,
@@ -98,10 +101,11 @@ impl Hub {
         state.next_connection += 1;
         let connection = state.next_connection;
         state.lines.insert(connection, sender);
-        let outputs = state.world.apply(self.clock.now(), Input::Connected { connection });
-        if greet {
-            state.deliver(outputs);
-        }
+        let mut outputs = state.world.apply(self.clock.now(), Input::Connected { connection });
+        outputs.retain(|output| {
+            greet || !matches!(output, Output::Frame { connection: to, .. } if *to == connection)
+        });
+        state.deliver(outputs);
         (connection, receiver)
     }
 

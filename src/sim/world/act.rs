@@ -221,9 +221,10 @@ impl World {
         if self.visible(person, channel, message)?.author != person {
             return refuse("Only its author can edit a message.");
         }
-        let now = self.now;
+        let (now, pings) = (self.now, self.pings(person, channel, text, &Allowed::EVERYTHING, None));
         if let Some(found) = self.message_mut(channel, message) {
             found.content = text.to_owned();
+            found.pings = pings;
             found.edited_at = Some(now);
         }
         self.tell_message("MESSAGE_UPDATE", channel, message);
@@ -265,7 +266,7 @@ impl World {
         }
     }
 
-    pub(super) fn to_person(&mut self, person: Id, name: &'static str, data: Value) {
+    pub(super) fn show_to(&mut self, person: Id, name: &'static str, data: Value) {
         self.tell(super::event::News::to_people(name, Audience::Person(person), data));
     }
 }

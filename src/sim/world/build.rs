@@ -183,6 +183,7 @@ impl World {
         }
     }
 
+    /// A person becomes a member; the bot is invited back with [`World::invite`].
     pub fn join(&mut self, guild: Id, person: Id) {
         let member = self.new_member(person);
         let Some(found) = self.guilds.get_mut(&guild) else { return };
@@ -194,6 +195,29 @@ impl World {
         data["guild_id"] = json!(guild.to_string());
         let news = News::new("GUILD_MEMBER_ADD", intent::GUILD_MEMBERS, data);
         self.tell(News { guild: Some(guild), audience: Some(Audience::Guild(guild)), ..news });
+    }
+
+    /// The bot comes (back) to a guild.
+    pub fn invite(&mut self, guild: Id) {
+        let bot = self.application.id;
+        let mut member = self.new_member(bot);
+        let Some(found) = self.guilds.get_mut(&guild).filter(|found| !found.members.contains_key(&bot))
+        else {
+            return;
+        };
+        let own = found.roles.values().filter(|role| role.bot == Some(bot));
+        member.roles = own.map(|role| role.id).collect();
+        found.members.insert(bot, member);
+        let data = self.guilds.get(&guild).map(|guild| self.guild_create(guild)).unwrap_or_default();
+        self.tell(News { guild: Some(guild), ..News::new("GUILD_CREATE", intent::GUILDS, data) });
+    }
+
+    /// Discord has looked at a link: the message has an embed, and the update no `edited_timestamp`.
+    pub fn unfurl(&mut self, channel: Id, message: Id, embed: Value) {
+        if let Some(found) = self.message_mut(channel, message) {
+            found.embeds.push(embed);
+        }
+        self.tell_message("MESSAGE_UPDATE", channel, message);
     }
 
     /// A person leaves a guild; the bot leaving is told as GUILD_DELETE.

@@ -395,3 +395,104 @@ fn text_size(body: &Value) -> usize {
     let inner = ["options", "choices"].iter().filter_map(|field| body[*field].as_array()).flatten();
     own.map(|text| text.chars().count()).sum::<usize>() + inner.map(text_size).sum::<usize>()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Play;
+    use super::*;
+
+    fn slash(name: &str) -> Value {
+        json!({"name": name, "description": "does things"})
+    }
+
+    fn wrong(play: &mut Play, command: Value) -> String {
+        let (status, body) = play.register(json!([command]));
+        assert_eq!(status, 400, "{body}");
+        body["errors"].to_string()
+    }
+
+    #[test]
+    fn a_list_replaces_the_one_before_and_keeps_ids() {
+        let mut play = Play::new();
+        let (_, first) = play.register(json!([slash("rem"), slash("old")]));
+        let changed = json!({"name": "rem", "description": "remembers", "type": 1});
+        let (status, second) = play.register(json!([changed, {"name": "Remember this", "type": 3}]));
+        assert_eq!(status, 200);
+        let by_name = |list: &Value, name: &str| {
+            list.as_array().unwrap().iter().find(|command| command["name"] == name).cloned()
+        };
+        let (before, after) = (by_name(&first, "rem").unwrap(), by_name(&second, "rem").unwrap());
+        assert_eq!(before["id"], after["id"]);
+        assert_ne!(before["version"], after["version"]);
+        assert!(by_name(&second, "old").is_none());
+        assert_eq!(play.shown(play.ann, "COMMANDS_UPDATE").len(), 2);
+        assert_eq!(play.world.view(play.ann)["commands"].as_array().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn malformed_commands_are_refused() {
+        let mut play = Play::new();
+        assert!(wrong(&mut play, slash("Upper")).contains("APPLICATION_COMMAND_INVALID_NAME"));
+        assert!(wrong(&mut play, slash("two words")).contains("APPLICATION_COMMAND_INVALID_NAME"));
+        assert!(wrong(&mut play, slash(&"x".repeat(33))).contains("BASE_TYPE_BAD_LENGTH"));
+        assert!(wrong(&mut play, json!({"name": "x"})).contains("BASE_TYPE_REQUIRED"));
+        let option = |name: &str, required: bool| json!({"name": name, "description": "d", "type": 3, "required": required});
+        let with = |options: Value| json!({"name": "x", "description": "d", "options": options});
+        let order = with(json!([option("a", false), option("b", true)]));
+        assert!(wrong(&mut play, order).contains("OPTIONS_REQUIRED_INVALID"));
+        assert!(
+            wrong(&mut play, with(json!([option("a", true), option("a", true)]))).contains("ALREADY_EXISTS")
+        );
+        let deep = json!({"name": "s", "description": "d", "type": 1, "options": [
+            {"name": "t", "description": "d", "type": 1}]});
+        assert!(wrong(&mut play, with(json!([deep]))).contains("OPTIONS_TYPE_INVALID"));
+        let mixed = json!([{"name": "s", "description": "d", "type": 1}, option("a", true)]);
+        assert!(wrong(&mut play, with(mixed)).contains("OPTIONS_TYPE_INVALID"));
+        let (_, body) = play.register(json!([slash("a"), slash("a")]));
+        assert!(body.to_string().contains("DUPLICATE_NAME"));
+        let many: Vec<Value> = (0..101).map(|n| slash(&format!("c{n}"))).collect();
+        assert_eq!(play.register(json!(many)).0, 400);
+        let (_, group) = play
+            .register(json!([with(json!([{"name": "g", "description": "d", "type": 2, "options": [
+            {"name": "s", "description": "d", "type": 1, "options": [option("a", true)]}]}]))]));
+        assert_eq!(group[0]["name"], "x");
+    }
+
+    #[test]
+    fn two_hundred_new_commands_a_day() {
+        let mut play = Play::new();
+        let batch =
+            |from: usize| json!((from..from + 100).map(|n| slash(&format!("c{n}"))).collect::<Vec<_>>());
+        assert_eq!(play.register(batch(0)).0, 200);
+        assert_eq!(play.register(batch(0)).0, 200, "known names are free");
+        assert_eq!(play.register(batch(100)).0, 200);
+        assert_eq!(play.register(batch(200)).1["code"], 30034);
+        play.wait(24.0 * 60.0 * 60.0 + 1.0);
+        assert_eq!(play.register(batch(200)).0, 200);
+    }
+
+    #[test]
+    fn commands_are_offered_where_and_to_whom_they_belong() {
+        let mut play = Play::new();
+        let admin = json!({"name": "admin", "description": "d", "default_member_permissions": "32"});
+        let guild_only = json!({"name": "here", "description": "d", "contexts": [0]});
+        play.register(json!([admin, guild_only, slash("both")]));
+        let (zoo, ann) = (play.zoo, play.ann);
+        let names = |play: &Play, channel: Id| {
+            let offered = |name: &&&str| play.world.offered(play.ann, channel, SLASH, name).is_some();
+            ["admin", "here", "both"]
+                .iter()
+                .filter(offered)
+                .map(|name| (*name).to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(names(&play, play.cats), ["here", "both"]);
+        let direct = play.world.direct(ann);
+        assert_eq!(names(&play, direct), ["admin", "both"]);
+        let manager = play.zoo().role("manager", super::super::permission::MANAGE_GUILD);
+        play.zoo().grant(ann, manager);
+        assert_eq!(names(&play, play.cats), ["admin", "here", "both"]);
+        play.world.change_role(zoo, zoo, |role| role.permissions &= !USE_APPLICATION_COMMANDS);
+        assert!(names(&play, play.cats).is_empty());
+    }
+}

@@ -31,15 +31,22 @@ impl World {
         direct || message.author == bot || message.pings.users.contains(&bot)
     }
 
-    /// Takes out of a message's payload what the intent would show; also of the message it replies to.
-    pub(super) fn redact(&self, message: &Message, payload: &mut Value) {
-        if !self.always_readable(message) {
-            empty(payload);
-        }
+    /// A message's payload without what only the intent shows; also of the message it replies to. `None` if
+    /// nothing is missing.
+    pub(super) fn redacted(&self, message: &Message, payload: &Value) -> Option<Value> {
         let replied = message.reply_to.and_then(|id| self.find_message(message.channel, id));
-        if replied.is_some_and(|replied| !self.always_readable(replied)) {
-            empty(&mut payload["referenced_message"]);
+        let hidden = |message: &Message| !self.always_readable(message);
+        if !hidden(message) && !replied.is_some_and(hidden) {
+            return None;
         }
+        let mut redacted = payload.clone();
+        if hidden(message) {
+            empty(&mut redacted);
+        }
+        if replied.is_some_and(hidden) {
+            empty(&mut redacted["referenced_message"]);
+        }
+        Some(redacted)
     }
 }
 

@@ -133,8 +133,7 @@ impl World {
             upload.index = self.new_id();
             let (name, content_type) = (upload.name.clone(), upload.content_type.clone());
             let stored = Stored { channel, name, content_type, bytes: upload.bytes.clone() };
-            self.stored_bytes += stored.bytes.len();
-            self.files.insert(upload.index, stored);
+            self.keep_file(upload.index, stored);
         }
     }
 
@@ -331,12 +330,10 @@ impl World {
     /// What time has brought: interactions that nobody acknowledged, and tokens that are no longer good.
     pub(super) fn expire(&mut self) {
         let now = self.now.millis();
-        while let Some((at, id)) = self.interactions.deadlines.pop_first() {
-            if at > now {
-                self.interactions.deadlines.insert((at, id));
-                break;
+        while self.interactions.deadlines.first().is_some_and(|(at, _)| *at <= now) {
+            if let Some((_, id)) = self.interactions.deadlines.pop_first() {
+                self.look_at(id);
             }
-            self.look_at(id);
         }
     }
 
@@ -360,7 +357,7 @@ impl World {
     /// Tells a person how their interaction stands.
     pub(super) fn tell_state(&mut self, interaction: Id, person: Id, state: &str) {
         let data = json!({"interaction": interaction.to_string(), "state": state});
-        self.to_person(person, "INTERACTION", data);
+        self.show_to(person, "INTERACTION", data);
     }
 
     /// Forgets an interaction: from then on nobody can answer it.
@@ -417,4 +414,208 @@ fn filled(modal: &Value, inputs: &BTreeMap<String, String>) -> Result<Value, Act
         rows.push(json!({"type": 1, "id": position * 2 + 1, "components": [input]}));
     }
     Ok(Value::Array(rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Act;
+    use super::super::testing::Play;
+    use super::*;
+
+    fn ready() -> Play {
+        let mut play = Play::new();
+        let option = |name: &str, kind: u64, required: bool| json!({"name": name, "description": "d", "type": kind, "required": required});
+        let mut key = option("key", 3, true);
+        key["autocomplete"] = json!(true);
+        let mut count = option("count", 4, false);
+        count["min_value"] = json!(1);
+        count["max_value"] = json!(9);
+        let mut mood = option("mood", 3, false);
+        mood["choices"] = json!([{"name": "Good", "value": "good"}]);
+        let set = json!({"name": "set", "description": "d", "type": 1, "options":
+            [key, count, option("who", 6, false), option("file", 11, false), mood]});
+        let rem = json!({"name": "rem", "description": "d", "options": [set]});
+        play.register(
+            json!([rem, {"name": "ping", "description": "d"}, {"name": "Remember this", "type": 3}]),
+        );
+        play
+    }
+
+    fn set(options: Value) -> Value {
+        json!([{"name": "set", "type": 1, "options": options}])
+    }
+
+    fn states(play: &Play) -> Vec<String> {
+        play.shown(play.ann, "INTERACTION").iter().map(|d| d["state"].as_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_slash_command_reaches_the_bot_as_discord_sends_it() {
+        let mut play = ready();
+        let options = set(json!([
+            {"name": "count", "type": 4, "value": 3},
+            {"name": "key", "type": 3, "value": "tea"},
+            {"name": "who", "type": 6, "value": play.bob.to_string()},
+        ]));
+        let done = play.slash("rem", options).unwrap();
+        let sent = play.interaction();
+        assert_eq!(sent["id"], done["interaction"]);
+        assert_eq!((&sent["type"], &sent["guild_id"]), (&json!(2), &json!(play.zoo.to_string())));
+        assert_eq!(sent["member"]["user"]["username"], "ann");
+        assert_eq!(sent.get("user"), None);
+        let inner = &sent["data"]["options"][0]["options"];
+        assert_eq!(inner[0], json!({"name": "key", "type": 3, "value": "tea"}));
+        assert_eq!(inner[1]["value"], 3);
+        assert_eq!(sent["data"]["resolved"]["users"][play.bob.to_string()]["username"], "bob");
+        assert!(sent["data"]["resolved"]["members"][play.bob.to_string()]["permissions"].is_string());
+    }
+
+    #[test]
+    fn a_client_checks_the_options_first() {
+        let mut play = ready();
+        let key = json!({"name": "key", "value": "tea"});
+        let mut refused = |command: &str, options: Value| play.slash(command, options).unwrap_err().message;
+        assert!(refused("nothing", json!([])).contains("no command"));
+        assert!(refused("rem", json!([])).contains("subcommand"));
+        assert!(refused("rem", set(json!([]))).contains("required"));
+        assert!(refused("rem", set(json!([{"name": "key", "value": ""}]))).contains("characters"));
+        assert!(refused("rem", set(json!([key, {"name": "count", "value": 10}]))).contains("range"));
+        assert!(refused("rem", set(json!([key, {"name": "count", "value": "x"}]))).contains("number"));
+        assert!(refused("rem", set(json!([key, {"name": "mood", "value": "bad"}]))).contains("one of"));
+        assert!(refused("rem", set(json!([key, {"name": "who", "value": "5"}]))).contains("value for who"));
+        assert!(refused("rem", set(json!([key, {"name": "odd", "value": 1}]))).contains("no option"));
+        assert!(play.told("INTERACTION_CREATE").is_empty());
+    }
+
+    #[test]
+    fn a_file_is_an_option_by_its_index() {
+        let mut play = ready();
+        let options = set(json!([{"name": "key", "value": "tea"}, {"name": "file", "type": 11, "value": 0}]));
+        let data = b"leaves".to_vec();
+        let files = vec![File { name: "tea.txt".to_owned(), content_type: "text/plain".to_owned(), data }];
+        play.act(play.ann, Act::Slash { channel: play.cats, command: "rem".to_owned(), options, files })
+            .unwrap();
+        let sent = play.interaction();
+        let id = sent["data"]["options"][0]["options"][1]["value"].as_str().unwrap().to_owned();
+        let url = sent["data"]["resolved"]["attachments"][id]["url"].as_str().unwrap().to_owned();
+        assert_eq!(play.call("GET", url.strip_prefix("http://sim").unwrap(), Value::Null).1, "leaves");
+    }
+
+    #[test]
+    fn nobody_answers_and_the_person_sees_a_failure() {
+        let mut play = ready();
+        play.slash("ping", json!([])).unwrap();
+        play.wait(2.9);
+        assert!(states(&play).is_empty());
+        play.wait(0.1);
+        assert_eq!(states(&play), ["failed"]);
+        let (status, body) = play.callback(json!({"type": 4, "data": {"content": "late"}}));
+        assert_eq!((status, &body["code"]), (404, &json!(10062)));
+        let kinds: Vec<_> = play.world.take_records().iter().map(|record| record.kind).collect();
+        use super::super::RecordKind::{LateAck, Refused};
+        assert_eq!(kinds, [LateAck, Refused]);
+    }
+
+    #[test]
+    fn typing_into_an_option_brings_choices() {
+        let mut play = ready();
+        let typed = set(json!([{"name": "key", "type": 3, "value": "te", "focused": true}]));
+        let act = |options| Act::Autocomplete { channel: play.cats, command: "rem".to_owned(), options };
+        let (act, silent) = (act(typed), act(set(json!([{"name": "count", "value": 1, "focused": true}]))));
+        assert!(play.act(play.ann, silent).is_err());
+        let done = play.act(play.ann, act).unwrap();
+        assert_eq!(play.interaction()["type"], 4);
+        assert_eq!(play.interaction()["data"]["options"][0]["options"][0]["focused"], true);
+        assert_eq!(play.callback(json!({"type": 4, "data": {"content": "x"}})).1["code"], 50035);
+        let choices = json!([{"name": "tea", "value": "tea"}]);
+        assert_eq!(play.callback(json!({"type": 8, "data": {"choices": choices}})).0, 204);
+        let shown = &play.shown(play.ann, "AUTOCOMPLETE")[0];
+        assert_eq!((&shown["choices"], &shown["interaction"]), (&choices, &done["interaction"]));
+    }
+
+    #[test]
+    fn a_menu_carries_its_message_whatever_the_intents() {
+        let mut play = ready();
+        let message = play.say(play.bob, "tea is hot");
+        let command = "Remember this".to_owned();
+        play.act(play.ann, Act::Menu { channel: play.cats, message, command }).unwrap();
+        let data = &play.interaction()["data"];
+        assert_eq!((&data["type"], &data["target_id"]), (&json!(3), &json!(message.to_string())));
+        assert_eq!(data["resolved"]["messages"][message.to_string()]["content"], "tea is hot");
+        play.callback(json!({"type": 4, "data": {"content": "ok"}}));
+        assert_eq!(play.history(play.ann)[1]["type"], 23);
+    }
+
+    #[test]
+    fn buttons_and_menus_are_pressed_as_shown() {
+        let mut play = ready();
+        let select = json!({"type": 3, "custom_id": "pick:1", "options": [{"label": "A", "value": "a"}]});
+        let rows = json!([
+            {"type": 1, "components": [
+                {"type": 2, "style": 1, "label": "Undo", "custom_id": "undo:1"},
+                {"type": 2, "style": 1, "label": "No", "custom_id": "no:1", "disabled": true},
+            ]},
+            {"type": 1, "components": [select]},
+        ]);
+        let message = play.post(json!({"content": "hi", "components": rows})).1["id"]
+            .as_str()
+            .unwrap()
+            .parse()
+            .unwrap();
+        let mut press = |custom_id: &str, values: &[&str]| {
+            let values = values.iter().map(|value| (*value).to_owned()).collect();
+            play.act(
+                play.bob,
+                Act::Press { channel: play.cats, message, custom_id: custom_id.to_owned(), values },
+            )
+        };
+        assert!(press("gone:1", &[]).is_err());
+        assert!(press("no:1", &[]).is_err());
+        assert!(press("pick:1", &[]).is_err());
+        assert!(press("pick:1", &["z"]).is_err());
+        press("pick:1", &["a"]).unwrap();
+        press("undo:1", &[]).unwrap();
+        let sent = play.interaction();
+        assert_eq!((&sent["type"], &sent["data"]["component_type"]), (&json!(3), &json!(2)));
+        assert_eq!(sent["message"]["content"], "hi");
+        assert_eq!(play.callback(json!({"type": 7, "data": {"content": "undone", "components": []}})).0, 204);
+        assert_eq!(play.history(play.ann)[0]["content"], "undone");
+        assert_eq!(play.webhook("GET", "/messages/@original", Value::Null).1["id"], message.to_string());
+    }
+
+    #[test]
+    fn a_modal_is_opened_filled_and_sent_once() {
+        let mut play = ready();
+        let done = play.slash("ping", json!([])).unwrap();
+        let input = json!({"type": 4, "custom_id": "text", "label": "Text", "style": 2, "max_length": 5});
+        let modal = json!({"custom_id": "edit:1", "title": "Edit", "components": [{"type": 1, "components": [input]}]});
+        assert_eq!(play.callback(json!({"type": 9, "data": modal})).0, 204);
+        assert_eq!(play.shown(play.ann, "MODAL")[0]["title"], "Edit");
+        let interaction = super::super::text::id(&done["interaction"]).unwrap();
+        let submit =
+            |text: &str| Act::Submit { interaction, inputs: [("text".to_owned(), text.to_owned())].into() };
+        assert!(play.act(play.ann, submit("")).is_err());
+        assert!(play.act(play.ann, submit("too long")).is_err());
+        assert!(play.act(play.bob, submit("hello")).is_err(), "it is not theirs");
+        play.act(play.ann, submit("hello")).unwrap();
+        assert!(play.act(play.ann, submit("again")).is_err());
+        let sent = play.interaction();
+        assert_eq!((&sent["type"], &sent["data"]["custom_id"]), (&json!(5), &json!("edit:1")));
+        assert_eq!(sent["data"]["components"][0]["components"][0]["value"], "hello");
+        assert_eq!(play.callback(json!({"type": 9, "data": modal})).1["code"], 50035, "no modal for a modal");
+        assert_eq!(play.callback(json!({"type": 6})).1["code"], 50035, "no control opened it");
+        assert_eq!(play.callback(json!({"type": 4, "data": {"content": "ok"}})).0, 204);
+    }
+
+    #[test]
+    fn in_a_direct_message_there_is_a_user_and_no_member() {
+        let mut play = ready();
+        let channel =
+            super::super::text::id(&play.act(play.ann, Act::OpenDm {}).unwrap()["channel"]).unwrap();
+        let (command, options, files) = ("ping".to_owned(), json!([]), Vec::new());
+        play.act(play.ann, Act::Slash { channel, command, options, files }).unwrap();
+        let sent = play.interaction();
+        assert_eq!((&sent["user"]["username"], &sent["context"]), (&json!("ann"), &json!(1)));
+        assert_eq!(sent.get("guild_id"), None);
+    }
 }

@@ -19,6 +19,7 @@ use crate::clock::Timestamp;
 mod act;
 mod build;
 mod chance;
+mod channel;
 mod command;
 mod draft;
 mod error;
@@ -38,6 +39,8 @@ mod request;
 mod respond;
 mod route;
 mod session;
+#[cfg(test)]
+mod testing;
 mod text;
 mod view;
 
@@ -270,5 +273,110 @@ impl World {
             let data = json!({"online": sessions > 0, "sessions": sessions});
             self.tell(event::News::to_people("BOT_ONLINE", Audience::Everyone, data));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::Play;
+    use super::*;
+
+    /// A hundred things that happen, drawn from a seed.
+    fn storm(seed: u64) -> Play {
+        let (mut play, mut lots) = (Play::new(), Chance::new(seed));
+        play.register(json!([{"name": "ping", "description": "d"}]));
+        for step in 0..100 {
+            play.wait((lots.draw() % 3_000) as f64 / 1_000.0);
+            let person = if lots.happens(0.5) { play.ann } else { play.bob };
+            match lots.draw() % 6 {
+                0 | 1 => drop(play.say(person, &format!("{step} @everyone <@{}>", play.ann))),
+                2 => drop(play.slash("ping", json!([])).unwrap()),
+                3 if !play.told("INTERACTION_CREATE").is_empty() => {
+                    play.callback(json!({"type": 4 + lots.draw() % 2, "data": {"content": "pong"}}));
+                }
+                4 => {
+                    drop(play.post(json!({"content": "hi", "nonce": lots.draw() % 3, "enforce_nonce": true})))
+                }
+                _ => {
+                    let newest = play.history(person).last().and_then(|m| text::id(&m["id"]));
+                    let channel = play.cats;
+                    if let Some(message) = newest {
+                        play.act(
+                            person,
+                            Act::React { channel, message, emoji: "✨".to_owned(), remove: false },
+                        )
+                        .ok();
+                    }
+                }
+            }
+        }
+        play
+    }
+
+    #[test]
+    fn the_same_calls_give_the_same_world() {
+        for seed in 0..20 {
+            println!("seed {seed}");
+            let (one, two) = (storm(seed), storm(seed));
+            assert_eq!(
+                serde_json::to_string(&one.world).unwrap(),
+                serde_json::to_string(&two.world).unwrap()
+            );
+            assert_eq!(one.frames, two.frames);
+            assert_eq!(one.seen, two.seen);
+        }
+    }
+
+    #[test]
+    fn a_world_is_saved_and_loaded() {
+        let play = storm(1);
+        let saved = serde_json::to_string(&play.world).unwrap();
+        let loaded: World = serde_json::from_str(&saved).unwrap();
+        assert_eq!(serde_json::to_string(&loaded).unwrap(), saved);
+        let mut again = Play { world: loaded, ..Play::offline() };
+        again.now = play.now;
+        again.identify(testing::INTENTS);
+        assert_eq!(again.history(again.ann).len(), play.history(play.ann).len());
+        let said = again.say(again.ann, "still here");
+        let ids = again.history(again.ann).iter().filter_map(|m| text::id(&m["id"])).collect::<Vec<_>>();
+        assert!(ids.is_sorted() && ids.last() == Some(&said), "ids go on where they ended");
+    }
+
+    #[test]
+    fn the_playground_has_what_the_page_shows() {
+        let world = World::playground(1);
+        let alice = world.find_person("alice").unwrap();
+        let view = world.view(alice);
+        assert_eq!(view["guilds"].as_array().unwrap().len(), 2);
+        assert_eq!(view["guilds"][0]["owner_id"], alice.to_string());
+        assert_eq!(view["guilds"][1]["channels"].as_array().unwrap().len(), 3);
+        assert_eq!(view["guilds"][1]["channels"][0]["can_send"], true);
+        assert_eq!(view["people"].as_array().unwrap().len(), 4);
+        assert_eq!(view["bot_online"], false);
+        let workshop = world.find_guild("Workshop").unwrap();
+        assert_ne!(world.guild_permissions(alice, workshop) & permission::MANAGE_MESSAGES, 0);
+    }
+
+    #[test]
+    fn acts_are_read_from_json_with_ids_as_text() {
+        let act = json!({"act": "say", "channel": "123456789012345678", "text": "hi"});
+        assert_eq!(serde_json::from_value::<Act>(act).unwrap(), Act::say(123_456_789_012_345_678, "hi"));
+        assert_eq!(serde_json::from_value::<Act>(json!({"act": "open_dm"})).unwrap(), Act::OpenDm {});
+        let press = json!({"act": "press", "channel": "1", "message": "2", "custom_id": "undo:1"});
+        let read = serde_json::from_value::<Act>(press).unwrap();
+        assert!(matches!(read, Act::Press { message: 2, values, .. } if values.is_empty()));
+    }
+
+    #[test]
+    fn old_messages_make_room() {
+        let mut play = Play::new();
+        for n in 0..=message::CHANNEL_MESSAGES_MAX {
+            play.say(play.ann, &format!("{n}"));
+            play.frames.clear();
+            play.seen.clear();
+        }
+        let channel = &play.world.channels[&play.cats];
+        assert_eq!(channel.messages.len(), message::CHANNEL_MESSAGES_MAX);
+        assert_eq!(channel.messages.first_key_value().unwrap().1.content, "1");
     }
 }

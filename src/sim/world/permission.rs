@@ -126,3 +126,77 @@ fn implied(held: u64, kind: ChannelKind, timed_out: bool) -> u64 {
     }
     held
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Play;
+    use super::*;
+    use crate::sim::world::Overwrite;
+
+    fn overwrite(id: Id, member: bool, allow: u64, deny: u64) -> Overwrite {
+        Overwrite { id, member, allow, deny }
+    }
+
+    #[test]
+    fn owners_and_administrators_may_everything() {
+        let mut play = Play::new();
+        assert_eq!(play.world.permissions(play.ann, play.cats), EVERYONE);
+        let (ann, bob) = (play.ann, play.bob);
+        play.zoo().owner(ann);
+        let role = play.zoo().role("admin", ADMINISTRATOR);
+        play.zoo().grant(bob, role);
+        play.world.overwrite(play.cats, overwrite(play.zoo, false, 0, VIEW_CHANNEL));
+        assert_eq!(play.world.permissions(play.ann, play.cats), ALL);
+        assert_eq!(play.world.permissions(play.bob, play.cats), ALL);
+    }
+
+    #[test]
+    fn overwrites_go_from_everyone_over_roles_to_the_member() {
+        let mut play = Play::new();
+        let (cats, ann) = (play.cats, play.ann);
+        let (muted, loud) = (play.zoo().role("muted", 0), play.zoo().role("loud", 0));
+        play.zoo().grant(ann, muted);
+        play.zoo().grant(ann, loud);
+        play.world.overwrite(cats, overwrite(play.zoo, false, 0, SEND_MESSAGES));
+        assert!(!play.world.may(ann, cats, SEND_MESSAGES));
+        // What one role allows wins over what another denies.
+        play.world.overwrite(cats, overwrite(muted, false, 0, SEND_MESSAGES));
+        play.world.overwrite(cats, overwrite(loud, false, SEND_MESSAGES, 0));
+        assert!(play.world.may(ann, cats, SEND_MESSAGES));
+        play.world.overwrite(cats, overwrite(ann, true, 0, SEND_MESSAGES));
+        assert!(!play.world.may(ann, cats, SEND_MESSAGES));
+        assert!(!play.world.may(ann, cats, ATTACH_FILES), "who cannot write cannot attach");
+        play.world.overwrite(cats, overwrite(ann, true, 0, VIEW_CHANNEL));
+        assert_eq!(play.world.permissions(ann, cats), 0);
+    }
+
+    #[test]
+    fn a_timeout_leaves_reading() {
+        let mut play = Play::new();
+        let (ann, until) = (play.ann, play.now.plus(std::time::Duration::from_secs(60)));
+        play.zoo().time_out(ann, Some(until));
+        assert_eq!(play.world.permissions(ann, play.cats), VIEW_CHANNEL | READ_MESSAGE_HISTORY);
+        play.wait(61.0);
+        assert!(play.world.may(ann, play.cats, SEND_MESSAGES));
+    }
+
+    #[test]
+    fn threads_follow_their_parent_with_a_permission_of_their_own() {
+        let mut play = Play::new();
+        let thread = play.world.thread(play.cats, "kittens").unwrap();
+        play.world.overwrite(play.cats, overwrite(play.zoo, false, 0, SEND_IN_THREADS));
+        let send = play.world.send_permission(thread);
+        assert!(!play.world.may(play.ann, thread, send));
+        assert!(play.world.may(play.ann, play.cats, SEND_MESSAGES));
+    }
+
+    #[test]
+    fn strangers_see_nothing() {
+        let mut play = Play::new();
+        let eve = play.world.person("eve");
+        assert_eq!(play.world.permissions(eve, play.cats), 0);
+        let direct = play.world.direct(play.ann);
+        assert_eq!(play.world.permissions(play.bob, direct), 0);
+        assert!(play.world.may(play.ann, direct, SEND_MESSAGES));
+    }
+}

@@ -119,3 +119,60 @@ pub fn too_many(scope: &str, wait: Duration) -> Response {
     }
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Play;
+    use super::*;
+
+    #[test]
+    fn the_sixth_message_in_five_seconds_is_too_much() {
+        let mut play = Play::new();
+        play.world.settings.rate_limits = true;
+        for _ in 0..5 {
+            assert_eq!(play.post(json!({"content": "hi"})).0, 200);
+        }
+        let (status, body) = play.post(json!({"content": "hi"}));
+        assert_eq!((status, &body["global"]), (429, &json!(false)));
+        assert!(body["retry_after"].as_f64().is_some_and(|wait| wait <= 5.0));
+        assert_eq!(body.get("code"), None);
+        let dogs = play.zoo().channel("dogs");
+        assert_eq!(play.call("POST", &format!("/channels/{dogs}/messages"), json!({"content": "hi"})).0, 200);
+        play.wait(5.0);
+        assert_eq!(play.post(json!({"content": "hi"})).0, 200);
+    }
+
+    #[test]
+    fn fifty_calls_a_second_in_all() {
+        let mut play = Play::new();
+        play.world.settings.rate_limits = true;
+        let mut global = 0;
+        for n in 0..60 {
+            let path = if n % 2 == 0 { "/users/@me" } else { "/gateway/bot" };
+            let (status, body) = play.call("GET", path, serde_json::Value::Null);
+            global += usize::from(status == 429 && body["global"] == true);
+        }
+        assert_eq!(global, 10);
+    }
+
+    #[test]
+    fn every_response_tells_where_its_bucket_stands() {
+        let route = Route::find("GET", "/users/@me").unwrap();
+        let mut play = Play::new();
+        play.world.settings.rate_limits = true;
+        let (limited, headers) = play.world.count_call(&route);
+        assert!(limited.is_none());
+        let names: Vec<&str> = headers.iter().map(|(name, _)| *name).collect();
+        assert_eq!(
+            names,
+            [
+                "x-ratelimit-limit",
+                "x-ratelimit-remaining",
+                "x-ratelimit-reset",
+                "x-ratelimit-reset-after",
+                "x-ratelimit-bucket",
+            ]
+        );
+        assert_eq!(headers[1].1, "49");
+    }
+}

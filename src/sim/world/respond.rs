@@ -150,7 +150,7 @@ impl World {
         if let Some(found) = self.interactions.by_id.get_mut(&of.id) {
             found.state = State::Answered;
         }
-        self.to_person(of.person, "AUTOCOMPLETE", shown);
+        self.show_to(of.person, "AUTOCOMPLETE", shown);
         Ok(())
     }
 
@@ -166,7 +166,7 @@ impl World {
             "title": modal["title"],
             "components": modal["components"],
         });
-        self.to_person(of.person, "MODAL", shown);
+        self.show_to(of.person, "MODAL", shown);
         Ok(())
     }
 
@@ -317,5 +317,116 @@ fn check_input<'a>(input: &'a Value, path: &str, seen: &mut BTreeSet<&'a str>, f
             "NUMBER_TYPE_MAX",
             "int value should be between 1 and 4000.",
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Play;
+    use super::*;
+
+    /// Ann has called `/ping`.
+    fn called() -> Play {
+        let mut play = Play::new();
+        play.register(json!([{"name": "ping", "description": "d"}]));
+        play.slash("ping", json!([])).unwrap();
+        play
+    }
+
+    fn states(play: &Play) -> Vec<String> {
+        play.shown(play.ann, "INTERACTION").iter().map(|d| d["state"].as_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn an_answer_is_a_message_of_its_own_kind_and_comes_once() {
+        let mut play = called();
+        assert_eq!(play.callback(json!({"type": 4, "data": {"content": "pong"}})).0, 204);
+        let message = &play.history(play.bob)[0];
+        assert_eq!((&message["type"], &message["content"]), (&json!(20), &json!("pong")));
+        assert_eq!(message["interaction_metadata"]["user"]["username"], "ann");
+        assert_eq!(message["interaction_metadata"]["name"], "ping");
+        assert_eq!(states(&play), ["answered"]);
+        let (status, body) = play.callback(json!({"type": 4, "data": {"content": "pong"}}));
+        assert_eq!((status, &body["code"]), (400, &json!(40060)));
+        assert_eq!(play.webhook("GET", "/messages/@original", Value::Null).1["content"], "pong");
+        let (_, edited) = play.webhook("PATCH", "/messages/@original", json!({"content": "peng"}));
+        assert!(edited["edited_timestamp"].is_string());
+        assert_eq!(play.webhook("DELETE", "/messages/@original", Value::Null).0, 204);
+        assert!(play.history(play.ann).is_empty());
+    }
+
+    #[test]
+    fn an_ephemeral_answer_is_for_one_person() {
+        let mut play = called();
+        play.callback(json!({"type": 4, "data": {"content": "psst", "flags": 64}}));
+        assert_eq!(play.history(play.ann)[0]["flags"], 64);
+        assert!(play.history(play.bob).is_empty());
+        assert!(play.shown(play.bob, "MESSAGE_CREATE").is_empty());
+        assert!(play.told("MESSAGE_CREATE").is_empty(), "the gateway does not bring it back");
+        let id = play.history(play.ann)[0]["id"].as_str().unwrap().to_owned();
+        let path = format!("/channels/{}/messages/{id}", play.cats);
+        assert_eq!(play.call("PATCH", &path, json!({"content": "x"})).1["code"], 10008, "only by its token");
+        assert_eq!(play.webhook("PATCH", "/messages/@original", json!({"content": "pssst"})).0, 200);
+        assert_eq!(play.history(play.ann)[0]["content"], "pssst");
+    }
+
+    #[test]
+    fn a_deferred_answer_appears_when_it_is_there() {
+        let mut play = called();
+        assert_eq!(play.webhook("GET", "/messages/@original", Value::Null).1["code"], 10015, "nothing yet");
+        play.callback(json!({"type": 5, "data": {"flags": 64}}));
+        assert_eq!(states(&play), ["thinking"]);
+        assert!(play.history(play.ann).is_empty());
+        play.wait(60.0);
+        let (_, message) = play.webhook("PATCH", "/messages/@original", json!({"content": "done"}));
+        assert_eq!((&message["flags"], &message["edited_timestamp"]), (&json!(64), &Value::Null));
+        assert_eq!(states(&play), ["thinking", "answered"]);
+        assert_eq!(play.shown(play.ann, "MESSAGE_CREATE").len(), 1);
+        assert!(play.shown(play.bob, "MESSAGE_CREATE").is_empty());
+    }
+
+    #[test]
+    fn the_first_follow_up_after_a_defer_is_the_answer() {
+        let mut play = called();
+        play.callback(json!({"type": 5}));
+        let (_, first) = play.webhook("POST", "", json!({"content": "one", "flags": 64}));
+        assert_eq!(first["flags"], 0, "as public as the defer");
+        let (_, second) = play.webhook("POST", "", json!({"content": "two", "flags": 64}));
+        assert_eq!((&second["flags"], &second["type"]), (&json!(64), &json!(19)));
+        assert_eq!(play.history(play.ann).len(), 2);
+        assert_eq!(play.history(play.bob).len(), 1);
+        let id = second["id"].as_str().unwrap();
+        let (_, edited) = play.webhook("PATCH", &format!("/messages/{id}"), json!({"content": "zwei"}));
+        assert_eq!(edited["content"], "zwei");
+        let others = play.say(play.bob, "mine");
+        assert_eq!(play.webhook("DELETE", &format!("/messages/{others}"), Value::Null).1["code"], 10008);
+    }
+
+    #[test]
+    fn a_token_is_good_for_fifteen_minutes() {
+        let mut play = called();
+        play.callback(json!({"type": 5}));
+        play.wait(14.9 * 60.0);
+        assert_eq!(play.webhook("GET", "/messages/@original", Value::Null).0, 200);
+        play.wait(6.0);
+        let (status, body) = play.webhook("PATCH", "/messages/@original", json!({"content": "late"}));
+        assert_eq!((status, &body["code"]), (401, &json!(50027)));
+        assert_eq!(states(&play), ["thinking", "failed"]);
+    }
+
+    #[test]
+    fn an_answer_needs_no_permission_in_the_channel() {
+        let mut play = called();
+        play.world.revoke(u64::MAX);
+        assert_eq!(play.callback(json!({"type": 4, "data": {"content": "pong"}})).0, 204);
+    }
+
+    #[test]
+    fn a_refused_answer_may_be_tried_again() {
+        let mut play = called();
+        let long = json!({"type": 4, "data": {"content": "x".repeat(2_001)}});
+        assert_eq!(play.callback(long).1["code"], 50035);
+        assert_eq!(play.callback(json!({"type": 7, "data": {"content": "x"}})).1["code"], 50035);
+        assert_eq!(play.callback(json!({"type": 4, "data": {"content": "pong"}})).0, 204);
     }
 }

@@ -393,3 +393,183 @@ fn text_of(text: &str) -> Value {
     }
     value
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Input;
+    use super::super::testing::{CONNECTION, INTENTS, Play};
+    use super::*;
+
+    fn names(play: &Play) -> Vec<String> {
+        play.frames.iter().filter_map(|frame| frame["t"].as_str()).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn identify_is_answered_with_ready_and_the_guilds() {
+        let mut play = Play::offline();
+        play.identify(INTENTS);
+        assert_eq!(play.frames[0]["op"], 10);
+        assert_eq!(names(&play), ["READY", "GUILD_CREATE"]);
+        assert_eq!(play.frames[1]["s"], 1);
+        assert_eq!(play.frames[1]["d"]["guilds"][0]["unavailable"], true);
+        let guild = &play.told("GUILD_CREATE")[0];
+        assert_eq!(guild["members"][0]["user"]["id"], play.world.bot().to_string());
+        assert_eq!(play.shown(play.ann, "BOT_ONLINE"), [json!({"online": true})]);
+        play.receive(json!({"op": 1, "d": 2}));
+        assert_eq!(play.frames.last().unwrap()["op"], 11);
+        assert!(play.closed.is_empty());
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_connection_has_a_code() {
+        let wish = |play: &Play, change: fn(&mut Value)| {
+            let token = play.world.token().to_owned();
+            let mut frame = json!({"op": 2, "d": {"token": token, "intents": INTENTS, "shard": [0, 1]}});
+            change(&mut frame);
+            frame.to_string()
+        };
+        let cases: [(fn(&mut Value), u16); 7] = [
+            (|frame| frame["d"]["token"] = json!("wrong"), close::AUTHENTICATION_FAILED),
+            (|frame| frame["d"]["intents"] = json!(1 << 30), close::INVALID_INTENTS),
+            (|frame| frame["d"]["intents"] = json!(intent::GUILD_PRESENCES), close::DISALLOWED_INTENTS),
+            (|frame| frame["d"]["shard"] = json!([1, 1]), close::INVALID_SHARD),
+            (|frame| frame["op"] = json!(3), close::NOT_AUTHENTICATED),
+            (|frame| *frame = json!("no object"), close::UNKNOWN_OPCODE),
+            (|frame| frame["op"] = json!(99), close::NOT_AUTHENTICATED),
+        ];
+        for (change, code) in cases {
+            let mut play = Play::offline();
+            play.world.portal(intent::GUILD_PRESENCES, false);
+            play.apply(Input::Connected { connection: CONNECTION });
+            let text = wish(&play, change);
+            play.apply(Input::Received { connection: CONNECTION, text: text.clone() });
+            assert_eq!(play.closed, [code], "{text}");
+        }
+        let mut play = Play::new();
+        play.apply(Input::Received { connection: CONNECTION, text: "{".to_owned() });
+        let again = wish(&play, |_| {});
+        play.apply(Input::Received { connection: CONNECTION, text: again });
+        play.receive(json!({"op": 8, "d": {}}));
+        assert_eq!(play.closed, [close::DECODE_ERROR, close::ALREADY_AUTHENTICATED, close::UNKNOWN_OPCODE]);
+    }
+
+    #[test]
+    fn too_many_frames_and_too_many_starts() {
+        let mut play = Play::new();
+        for _ in 0..FRAMES_A_MINUTE {
+            play.receive(json!({"op": 1, "d": null}));
+        }
+        assert_eq!(play.closed, [close::RATE_LIMITED]);
+
+        let mut play = Play::offline();
+        play.world.settings.max_concurrency = 1;
+        play.identify(INTENTS);
+        play.identify(INTENTS);
+        assert_eq!(play.frames.last().unwrap(), &json!({"op": 9, "d": false}));
+        play.wait(6.0);
+        play.identify(INTENTS);
+        assert!(names(&play).ends_with(&["READY".to_owned(), "GUILD_CREATE".to_owned()]));
+    }
+
+    #[test]
+    fn a_thousand_starts_a_day_cost_the_token() {
+        let mut play = Play::offline();
+        let token = play.world.token().to_owned();
+        for _ in 0..STARTS_A_DAY {
+            play.identify(INTENTS);
+            play.wait(6.0);
+        }
+        assert_eq!(play.world.token(), token);
+        play.identify(INTENTS);
+        assert_eq!(play.closed, [close::AUTHENTICATION_FAILED]);
+        assert_ne!(play.world.token(), token);
+    }
+
+    #[test]
+    fn a_resume_brings_what_was_missed_in_order() {
+        let mut play = Play::offline();
+        play.identify(INTENTS);
+        let session = play.told("READY")[0]["session_id"].clone();
+        let seq = play.frames.last().unwrap()["s"].clone();
+        play.apply(Input::Disconnected { connection: CONNECTION, code: None });
+        play.frames.clear();
+        play.say(play.ann, "one");
+        play.say(play.ann, "two");
+        assert!(play.frames.is_empty());
+        play.apply(Input::Connected { connection: CONNECTION });
+        let token = play.world.token().to_owned();
+        let resume = json!({"op": 6, "d": {"token": token, "session_id": session, "seq": seq}});
+        play.receive(resume.clone());
+        assert_eq!(names(&play), ["MESSAGE_CREATE", "MESSAGE_CREATE", "RESUMED"]);
+        assert_eq!(play.told("MESSAGE_CREATE")[1]["content"], "two");
+        // Beyond the buffer there is nothing to resume.
+        play.apply(Input::Disconnected { connection: CONNECTION, code: None });
+        for n in 0..RESUME_MAX {
+            play.say(play.ann, &format!("{n}"));
+        }
+        play.apply(Input::Connected { connection: CONNECTION });
+        play.receive(resume);
+        assert_eq!(play.frames.last().unwrap(), &json!({"op": 9, "d": false}));
+    }
+
+    #[test]
+    fn a_client_that_says_goodbye_ends_its_session() {
+        let mut play = Play::offline();
+        play.identify(INTENTS);
+        let session = play.told("READY")[0]["session_id"].clone();
+        play.apply(Input::Disconnected { connection: CONNECTION, code: Some(1000) });
+        assert_eq!(play.shown(play.ann, "BOT_ONLINE").last(), Some(&json!({"online": false})));
+        play.apply(Input::Connected { connection: CONNECTION });
+        let token = play.world.token().to_owned();
+        play.receive(json!({"op": 6, "d": {"token": token, "session_id": session, "seq": 0}}));
+        assert_eq!(play.frames.last().unwrap(), &json!({"op": 9, "d": false}));
+    }
+
+    #[test]
+    fn events_go_to_the_shard_of_their_guild_and_with_their_intent() {
+        let mut play = Play::offline();
+        play.world.guild("second").channel("general");
+        let guilds: Vec<Id> = play.world.guilds.keys().copied().collect();
+        let shards: Vec<u64> = guilds.iter().map(|id| (id >> 22) % 2).collect();
+        assert_ne!(shards[0], shards[1], "guilds made one after the other are on different shards");
+        let token = play.world.token().to_owned();
+        for (connection, shard) in [(1, 0), (2, 1)] {
+            play.apply(Input::Connected { connection });
+            let wish = json!({"op": 2, "d": {"token": token, "intents": INTENTS, "shard": [shard, 2]}});
+            play.apply(Input::Received { connection, text: wish.to_string() });
+        }
+        assert_eq!(play.told("GUILD_CREATE").len(), 2);
+        play.frames.clear();
+        play.say(play.ann, "hello");
+        assert_eq!(play.told("MESSAGE_CREATE").len(), 1);
+        let direct = play.world.direct(play.ann);
+        play.act(play.ann, super::super::Act::say(direct, "hi")).unwrap();
+        assert_eq!(play.told("MESSAGE_CREATE").len(), 2);
+        play.act(play.ann, super::super::Act::Typing { channel: play.cats }).unwrap();
+        assert!(play.told("TYPING_START").is_empty(), "nobody asked for it");
+        assert_eq!(play.shown(play.bob, "TYPING_START").len(), 1);
+    }
+
+    #[test]
+    fn changes_of_the_guild_are_told() {
+        let mut play = Play::new();
+        let (zoo, cats, ann, bot) = (play.zoo, play.cats, play.ann, play.world.bot());
+        play.world.guild("zoo").channel("dogs");
+        let role = play.world.guild("zoo").role("keeper", 0);
+        play.world.guild("zoo").grant(bot, role);
+        play.world.guild("zoo").grant(ann, role);
+        play.world.remove_channel(cats);
+        play.world.leave(zoo, bot);
+        play.world.invite(zoo);
+        play.wait(0.0);
+        let expected = [
+            "CHANNEL_CREATE",
+            "GUILD_ROLE_CREATE",
+            "GUILD_MEMBER_UPDATE",
+            "CHANNEL_DELETE",
+            "GUILD_DELETE",
+            "GUILD_CREATE",
+        ];
+        assert_eq!(names(&play), expected);
+    }
+}

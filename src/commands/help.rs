@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 
 use crate::commands::{ALL, Registry, group};
 use crate::context::{
-    Answer, Args, Caller, Card, Choice, Command, Context, Door, Error, Feature, Kind, Param, Place, Reply,
-    Result, Services, refuse,
+    Answer, Args, Caller, Card, Choice, Command, Context, Door, Feature, Kind, Param, Place, Reply, Result,
+    Services, refuse,
 };
 use crate::markdown::code;
 
@@ -60,7 +60,9 @@ pub fn of_group(ctx: &Context, name: &str) -> Reply {
 }
 
 async fn apropos(ctx: Context, args: Args) -> Result<Answer> {
-    let word = args.maybe_text("word").ok_or_else(|| Error::Refused("Usage: .apropos search_term".into()))?;
+    let Some(word) = args.maybe_text("word") else {
+        return refuse(format!("Usage: {} search_term", ctx.typed("apropos")));
+    };
     let (word, forms) = (word.trim().to_lowercase(), Forms::of(&ctx));
     let lines: Vec<String> =
         commands().filter(|command| mentions(command, &word)).map(|command| forms.line(command)).collect();

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use aws_config::environment::EnvironmentVariableCredentialsProvider;
+use aws_config::environment::{EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider};
 use aws_config::meta::credentials::CredentialsProviderChain;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::{BehaviorVersion, Region};
@@ -42,8 +42,9 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
 /// All attempts of one request. Discord waits three seconds for an answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(2_500);
 
-/// A request to the embedded engine is not lost on the way, but a disk may take its time.
-const EMBEDDED_TIMEOUT: Duration = Duration::from_secs(5);
+/// A request to the embedded engine is not lost on the way, but a busy disk may stall for seconds. Whoever
+/// waits for an answer has a limit of their own.
+const EMBEDDED_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Region and credentials for stores that ask for some and do not care which.
 const LOCAL_REGION: &str = "us-east-1";
@@ -58,11 +59,13 @@ pub struct StoreConfig {
     pub clock: Clock,
     /// What may happen on the way to the store, for the playground and for tests.
     pub faults: Option<Faults>,
+    pub(crate) patience: Patience,
 }
 
 impl StoreConfig {
     pub fn new(store: Store) -> Self {
-        Self { store, table_prefix: String::new(), clock: Clock::system(), faults: None }
+        let patience = Patience::DEFAULT;
+        Self { store, table_prefix: String::new(), clock: Clock::system(), faults: None, patience }
     }
 
     fn with_faults(&self, http: SharedHttpClient) -> SharedHttpClient {
@@ -86,7 +89,8 @@ pub enum Store {
     Aws { region: Option<String> },
 }
 
-/// An open store.
+/// An open store; a clone is another handle to the same one.
+#[derive(Clone)]
 pub struct Connected {
     pub dynamo: Dynamo,
     /// The engine in this process, if that is the store: for backups and to delete expired records.
@@ -111,7 +115,7 @@ pub async fn connect(config: StoreConfig) -> anyhow::Result<Connected> {
             Ok(remote(&sdk, &config, format!("DynamoDB at {url}")))
         }
         Store::Aws { region } => {
-            let sdk = aws(region.clone()).await;
+            let sdk = usual_chain(region.clone()).load().await;
             let name = sdk.region().context("no AWS region is configured: set AWS_REGION")?.to_string();
             Ok(remote(&sdk, &config, format!("DynamoDB {name}")))
         }
@@ -119,7 +123,7 @@ pub async fn connect(config: StoreConfig) -> anyhow::Result<Connected> {
 }
 
 /// A [`Dynamo`] over an HTTP client that needs no network: the embedded engine, or one around it.
-pub(crate) fn in_process(http: SharedHttpClient, config: &StoreConfig, patience: Patience) -> Dynamo {
+pub(crate) fn in_process(http: SharedHttpClient, config: &StoreConfig) -> Dynamo {
     let timeout = TimeoutConfig::builder().operation_timeout(EMBEDDED_TIMEOUT).build();
     let builder = Builder::new()
         .behavior_version(BehaviorVersion::latest())
@@ -128,11 +132,11 @@ pub(crate) fn in_process(http: SharedHttpClient, config: &StoreConfig, patience:
         .endpoint_url("http://embedded.invalid")
         .credentials_provider(local_credentials())
         .timeout_config(timeout);
-    finish(builder, config, patience)
+    finish(builder, config)
 }
 
 fn embedded(engine: Embedded, config: &StoreConfig, description: String) -> Connected {
-    let dynamo = in_process(SharedHttpClient::new(engine.clone()), config, Patience::DEFAULT);
+    let dynamo = in_process(SharedHttpClient::new(engine.clone()), config);
     Connected { dynamo, embedded: Some(engine), description }
 }
 
@@ -142,12 +146,13 @@ fn remote(sdk: &aws_config::SdkConfig, config: &StoreConfig, description: String
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
         .operation_timeout(REQUEST_TIMEOUT)
         .build();
-    let http = sdk.http_client().expect("`endpoint` and `aws` give one");
+    let http = sdk.http_client().expect("`endpoint` and `usual_chain` give one");
     let builder = Builder::from(sdk).http_client(config.with_faults(http)).timeout_config(timeout);
-    Connected { dynamo: finish(builder, config, Patience::DEFAULT), embedded: None, description }
+    Connected { dynamo: finish(builder, config), embedded: None, description }
 }
 
-fn finish(builder: Builder, config: &StoreConfig, patience: Patience) -> Dynamo {
+fn finish(builder: Builder, config: &StoreConfig) -> Dynamo {
+    let patience = config.patience;
     static CLIENTS: AtomicU64 = AtomicU64::new(0);
     // The SDK keeps one quota of retries by partition and process; a client in trouble must not use up
     // that of another.
@@ -198,22 +203,25 @@ fn https() -> SharedHttpClient {
 }
 
 async fn endpoint(url: &str, region: Option<String>) -> aws_config::SdkConfig {
-    let region = RegionProviderChain::first_try(region.map(Region::new))
-        .or_default_provider()
-        .or_else(Region::new(LOCAL_REGION));
-    let loader = aws_config::defaults(BehaviorVersion::latest()).http_client(https()).endpoint_url(url);
     if url.starts_with("https:") {
-        return loader.region(region).load().await;
+        return usual_chain(region).endpoint_url(url).load().await;
     }
+    let region = RegionProviderChain::first_try(region.map(Region::new))
+        .or_else(EnvironmentVariableRegionProvider::new())
+        .or_else(Region::new(LOCAL_REGION));
     let environment = EnvironmentVariableCredentialsProvider::new();
     let credentials =
         CredentialsProviderChain::first_try("environment", environment).or_else("local", local_credentials());
+    let loader = aws_config::defaults(BehaviorVersion::latest()).http_client(https()).endpoint_url(url);
     loader.region(region).credentials_provider(credentials).load().await
 }
 
-async fn aws(region: Option<String>) -> aws_config::SdkConfig {
-    let region = RegionProviderChain::first_try(region.map(Region::new)).or_default_provider();
-    aws_config::defaults(BehaviorVersion::latest()).http_client(https()).region(region).load().await
+fn usual_chain(region: Option<String>) -> aws_config::ConfigLoader {
+    let loader = aws_config::defaults(BehaviorVersion::latest()).http_client(https());
+    match region {
+        Some(region) => loader.region(Region::new(region)),
+        None => loader,
+    }
 }
 
 /// Opens the embedded engine on a file, for this process alone: two engines would each believe that

@@ -72,7 +72,7 @@ fn value_of<V: Serialize>(value: V) -> AttributeValue {
     serde_dynamo::to_attribute_value(value).expect("columns hold numbers, texts, lists and maps by text")
 }
 
-/// What to change in a record.
+/// What to change in a record; at most one action for each attribute (a DynamoDB rule).
 #[must_use]
 pub struct Update<T> {
     actions: Vec<Action>,

@@ -31,6 +31,7 @@ use tokio::time::Instant;
 
 use crate::clock::{Clock, Timestamp};
 
+pub mod conformance;
 pub mod connect;
 pub mod embedded;
 mod error;

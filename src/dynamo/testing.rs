@@ -38,6 +38,7 @@ pub async fn engine(tables: &[TableSpec]) -> Embedded {
 
 /// A handle to an engine as another process would have it, with faults of its own on the way.
 pub fn over(engine: &Embedded, clock: Clock, faults: &Faults) -> Dynamo {
-    let config = StoreConfig { clock, faults: Some(faults.clone()), ..StoreConfig::new(Store::Memory) };
-    in_process(SharedHttpClient::new(engine.clone()), &config, IMPATIENT)
+    let (faults, patience) = (Some(faults.clone()), IMPATIENT);
+    let config = StoreConfig { clock, faults, patience, ..StoreConfig::new(Store::Memory) };
+    in_process(SharedHttpClient::new(engine.clone()), &config)
 }

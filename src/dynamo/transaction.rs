@@ -12,6 +12,7 @@ use aws_sdk_dynamodb::types::{
     CancellationReason, ConditionCheck, Delete, Put, ReturnConsumedCapacity,
     ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update as UpdateItem,
 };
+use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::clock::Timestamp;
@@ -41,6 +42,16 @@ impl Token {
         let text = text.into();
         assert!((1..=TOKEN_MAX).contains(&text.len()), "a token has 1 to {TOKEN_MAX} characters: {text:?}");
         Self(text)
+    }
+
+    /// DynamoDB remembers tokens by account, not by table: two bots that share an account and hear the same
+    /// event must not take each other's.
+    fn for_prefix(&self, prefix: &str) -> String {
+        if prefix.is_empty() {
+            return self.0.clone();
+        }
+        let digest = Sha256::new().chain_update(prefix).chain_update([0]).chain_update(&self.0).finalize();
+        digest[..TOKEN_MAX / 2].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
@@ -246,7 +257,7 @@ impl Dynamo {
         let (attempts, started) = (Attempts::default(), Instant::now());
         let request = self.client().transact_write_items().set_transact_items(Some(items));
         let request = request
-            .client_request_token(&token.0)
+            .client_request_token(token.for_prefix(self.prefix()))
             .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
             .customize()
             .interceptor(attempts.clone());
@@ -337,4 +348,18 @@ fn canceled(failed: Failed, attempts: &Attempts) -> Error {
     }
     debug_assert!(failed.code().is_none_or(|code| !code.is_empty()));
     error::failed_write(failed, attempts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bots_in_one_account_have_tokens_of_their_own() {
+        let token = Token::new("123456789012345678-4");
+        assert_eq!(token.for_prefix(""), "123456789012345678-4");
+        assert_eq!(token.for_prefix("a-").len(), TOKEN_MAX);
+        assert_ne!(token.for_prefix("a-"), token.for_prefix("b-"));
+        assert_eq!(token.for_prefix("a-"), token.clone().for_prefix("a-"));
+    }
 }

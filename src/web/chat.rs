@@ -22,7 +22,11 @@ const FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
 const PAGE_MAX: usize = 100;
 
 pub(super) fn routes(simulator: Simulator) -> Router {
-    Router::new().route("/ws", any(open)).route("/attachments/{*path}", get(attachment)).with_state(simulator)
+    // The simulator is on this machine; a proxy of the environment is not for it.
+    let files = reqwest::Client::builder().no_proxy().build().expect("the options are constants");
+    Router::new()
+        .route("/ws", any(open).with_state(simulator.clone()))
+        .route("/attachments/{*path}", get(attachment).with_state((simulator, files)))
 }
 
 #[derive(Deserialize)]
@@ -132,9 +136,9 @@ fn snowflake(text: &str) -> Result<u64, String> {
 const SHOWN: [&str; 5] = ["image/png", "image/jpeg", "image/gif", "image/webp", "image/avif"];
 
 /// Files from the simulator, under this page's own address.
-async fn attachment(State(simulator): State<Simulator>, uri: Uri) -> Response {
+async fn attachment(State((simulator, files)): State<(Simulator, reqwest::Client)>, uri: Uri) -> Response {
     let address = format!("{}{}", simulator.url(), uri.path());
-    let Ok(found) = reqwest::get(address).await else {
+    let Ok(found) = files.get(address).send().await else {
         return (StatusCode::BAD_GATEWAY, "The file could not be fetched.\n").into_response();
     };
     if !found.status().is_success() {

@@ -125,7 +125,7 @@ async fn slash(person: &Person<'_>, stage: &Stage, form: &str) -> Answer {
         .map(|part| {
             let (name, value) = part.split_once('=').expect("name=value");
             let value = match value.split_at_checked(1) {
-                Some(("@", name)) => json!({ "user": stage.discord.id(name) }),
+                Some(("@", name)) if PEOPLE.contains(&name) => json!({ "user": stage.discord.id(name) }),
                 Some(("#", number)) => json!(number.parse::<i64>().expect("a number")),
                 Some(("!", switch)) => json!(switch == "yes"),
                 _ => json!(with_people(stage, value).replace('⏎', "\n")),

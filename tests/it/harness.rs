@@ -226,11 +226,19 @@ impl Answer {
         self.0["flags"].as_u64().unwrap_or(0) & EPHEMERAL != 0
     }
 
+    /// What the buttons say.
+    pub fn labels(&self) -> Vec<&str> {
+        self.controls().filter_map(|control| control["label"].as_str()).collect()
+    }
+
+    fn controls(&self) -> impl Iterator<Item = &Value> {
+        let rows = self.0["components"].as_array().into_iter().flatten();
+        rows.flat_map(|row| row["components"].as_array().into_iter().flatten())
+    }
+
     /// The `custom_id` of the button or menu with this label or placeholder.
     pub fn control(&self, label: &str) -> String {
-        let rows = self.0["components"].as_array().into_iter().flatten();
-        let controls = rows.flat_map(|row| row["components"].as_array().into_iter().flatten());
-        let found = controls.filter(|c| c["label"] == label || c["placeholder"] == label).next();
+        let found = self.controls().find(|c| c["label"] == label || c["placeholder"] == label);
         let found = found.unwrap_or_else(|| panic!("no {label:?} in {}", self.0));
         found["custom_id"].as_str().expect("a control has an id").to_owned()
     }
@@ -370,6 +378,19 @@ impl Person<'_> {
         .await
     }
 
+    /// The texts of an answer that came in `count` messages, from its first one on.
+    pub async fn parts_of(&self, first: &Answer, count: usize) -> Vec<String> {
+        let mut seen = self.watch();
+        let parts = || {
+            let heard = self.heard().into_iter().skip_while(|answer| answer.id() != first.id());
+            heard.map(|answer| answer.text()).collect::<Vec<_>>()
+        };
+        while parts().len() < count {
+            wait(&mut seen, |t, _| t == "MESSAGE_CREATE").await;
+        }
+        parts()
+    }
+
     /// The bot's messages in this channel, oldest first.
     pub fn heard(&self) -> Vec<Answer> {
         let page = self.simulator().messages(self.id, self.channel, None, 100);
@@ -381,6 +402,16 @@ impl Person<'_> {
 pub struct Modal {
     pub interaction: Id,
     pub shown: Value,
+}
+
+impl Modal {
+    /// The inputs in their order: id, and what is in them.
+    pub fn inputs(&self) -> Vec<(String, String)> {
+        let rows = self.shown["components"].as_array().into_iter().flatten();
+        let fields = rows.flat_map(|row| row["components"].as_array().into_iter().flatten());
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        fields.map(|field| (text(&field["custom_id"]), text(&field["value"]))).collect()
+    }
 }
 
 /// Waits for an event; its data is the answer.

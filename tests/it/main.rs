@@ -4,5 +4,6 @@ mod chats;
 mod doors;
 mod generated;
 mod harness;
+mod isolation;
 mod memories;
 mod tidy;

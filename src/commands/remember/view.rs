@@ -168,15 +168,21 @@ pub fn short_diff(before: &str, after: &str) -> Option<String> {
 }
 
 fn changed_lines(before: &str, after: &str) -> Vec<String> {
-    let diff = TextDiff::from_lines(before, after);
+    let (before, after) = (lines(before), lines(after));
+    let diff = TextDiff::from_lines(&before, &after);
     let changes = diff.iter_all_changes().filter(|change| change.tag() != similar::ChangeTag::Equal);
     changes.map(|change| format!("{}{}", change.tag(), change.value().trim_end_matches('\n'))).collect()
 }
 
+/// Values do not end with a line break, but the last line of one may stand within the other.
+fn lines(value: &str) -> String {
+    if value.is_empty() { String::new() } else { format!("{value}\n") }
+}
+
 /// All of two values, as a unified diff.
 pub fn unified_diff(before: (&str, &str), after: (&str, &str)) -> Reply {
-    let diff = TextDiff::from_lines(before.1, after.1);
-    let text = diff.unified_diff().header(before.0, after.0).missing_newline_hint(false).to_string();
+    let (old, new) = (lines(before.1), lines(after.1));
+    let text = TextDiff::from_lines(&old, &new).unified_diff().header(before.0, after.0).to_string();
     match markdown::block("diff", text.trim_end_matches('\n')) {
         Some(block) if block.chars().count() <= MESSAGE_CHARS_MAX => block.into(),
         _ => Reply { file: Some(text_file(&text)), ..Reply::default() },

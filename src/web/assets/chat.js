@@ -1,6 +1,6 @@
 // The page: puts the parts together, and owns the address, the keyboard and the notices.
 
-import { Client, EPHEMERAL } from "./client.js";
+import { Client, EPHEMERAL, MANAGE_MESSAGES } from "./client.js";
 import { Composer } from "./composer.js";
 import { h, icon } from "./dom.js";
 import { hint } from "./hint.js";
@@ -172,16 +172,15 @@ class Page {
     const { client } = this;
     const mine = message.author.id === client.me.id;
     const ephemeral = message.flags & EPHEMERAL;
-    const moderates = client.here.guild?.owner_id === client.me.id || client.here.can_manage === true;
-    const copy = (text) => navigator.clipboard.writeText(text).then(() => this.notice("Copied", "quiet"));
+    const moderates = client.may(MANAGE_MESSAGES);
     openMenu(
       anchor,
       [
         ephemeral ? null : { tray: REACTIONS.slice(0, 6), run: (emoji) => this.react(message, emoji) },
         ephemeral ? null : { label: "Reply", icon: "reply", hint: "R", run: () => this.reply(message) },
         mine && !ephemeral ? { label: "Edit", icon: "pencil", hint: "E", run: () => this.edit(message) } : null,
-        { label: "Copy text", icon: "copy", hint: "C", run: () => copy(message.content) },
-        { label: "Copy ID", icon: "copy", run: () => copy(message.id) },
+        { label: "Copy text", icon: "copy", hint: "C", run: () => this.copy(message.content) },
+        { label: "Copy ID", icon: "copy", run: () => this.copy(message.id) },
         client.menuCommands.length && !ephemeral ? { heading: "Apps" } : null,
         ...(ephemeral ? [] : client.menuCommands.map((command) => ({ label: command.name, icon: "spark", run: () => this.attempt(client.menu(message, command)) }))),
         ephemeral ? { label: "Dismiss", icon: "close", run: () => client.dismiss(message) } : null,
@@ -235,6 +234,10 @@ class Page {
       this.notice(error.message);
       return false;
     }
+  }
+
+  async copy(text) {
+    if (await this.attempt(navigator.clipboard.writeText(text))) this.notice("Copied", "quiet");
   }
 
   notice(text, kind = "problem") {
@@ -372,8 +375,8 @@ class Page {
       Enter: () => this.messageMenu(message, row),
       r: () => this.reply(message),
       e: () => mine && this.edit(message),
-      c: () => navigator.clipboard.writeText(message.content).then(() => this.notice("Copied", "quiet")),
-      Delete: () => mine && this.remove(message),
+      c: () => this.copy(message.content),
+      Delete: () => (mine || this.client.may(MANAGE_MESSAGES)) && this.remove(message),
     }[event.key];
     act?.();
     return Boolean(act);

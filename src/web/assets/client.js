@@ -16,12 +16,23 @@ const TYPING_MS = 10_000;
 /** Voice, categories and forums have no conversation of their own. */
 const NO_TALK = new Set([2, 4, 13, 14, 15, 16]);
 
+const ADMINISTRATOR = 1n << 3n;
+export const MANAGE_MESSAGES = 1n << 13n;
+
 export const EPHEMERAL = 64;
 export const LOADING = 128;
 
 /** Whether snowflake `a` is older than `b`: they are numbers too large for a Number. */
 export function older(a, b) {
   return a.length === b.length ? a < b : a.length < b.length;
+}
+
+/** Puts a message in its place: an answer that took its time is older than what was said meanwhile. */
+function insert(messages, message) {
+  let place = messages.length;
+  while (place > 0 && older(message.id, messages[place - 1].id)) place--;
+  if (messages[place - 1]?.id === message.id) messages[place - 1] = message;
+  else messages.splice(place, 0, message);
 }
 
 export class Client extends EventTarget {
@@ -36,8 +47,6 @@ export class Client extends EventTarget {
   pending = [];
   presses = new Map();
   failedPresses = new Map();
-  entries = [];
-  menuCommands = [];
   #read = {};
   #link;
   #pendingNumber = 0;
@@ -99,6 +108,31 @@ export class Client extends EventTarget {
     return this.here?.guild?.roles.find((role) => role.id === id);
   }
 
+  /** Whether this person holds a permission in the server they look at, channels' exceptions aside. */
+  may(permission) {
+    const { guild } = this.here;
+    if (!guild) return false;
+    if (guild.owner_id === this.me.id) return true;
+    const mine = guild.members.find((member) => member.user.id === this.me.id)?.roles ?? [];
+    const held = guild.roles.filter((role) => role.id === guild.id || mine.includes(role.id)).map((role) => BigInt(role.permissions ?? 0));
+    return held.some((bits) => bits & (permission | ADMINISTRATOR));
+  }
+
+  /** The commands that can be used here: some are for servers alone, some for one server. */
+  get #commands() {
+    const guild = this.here?.guild;
+    const context = guild ? 0 : 1;
+    return this.view.commands.filter((command) => (command.contexts?.includes(context) ?? true) && (!command.guild_id || command.guild_id === guild?.id));
+  }
+
+  get entries() {
+    return flatten(this.#commands);
+  }
+
+  get menuCommands() {
+    return messageMenu(this.#commands);
+  }
+
   // Going places.
 
   go(channel) {
@@ -116,10 +150,7 @@ export class Client extends EventTarget {
     const log = this.log;
     if (!log) return;
     log.marker = null;
-    if (log.messages.length > KEEP_UNSEEN) {
-      log.messages = log.messages.slice(-KEEP_UNSEEN);
-      log.complete = false;
-    }
+    if (log.messages.length > KEEP_UNSEEN) this.#shorten(log);
   }
 
   /** The direct messages with the bot, opened when there are none yet. */
@@ -301,7 +332,8 @@ export class Client extends EventTarget {
   }
 
   #arrived(view) {
-    this.logs.clear();
+    for (const map of [this.logs, this.typing, this.presses]) map.clear();
+    this.pending = [];
     this.#setView(view);
     this.#loadRead();
     this.#findUnread();
@@ -316,7 +348,10 @@ export class Client extends EventTarget {
   async #refresh() {
     const link = this.#link;
     const view = await link.request({ view: {} }).catch(() => null);
-    if (view && link === this.#link) this.#setView(view);
+    if (!view || link !== this.#link) return;
+    this.#setView(view);
+    // The place one was in may be gone.
+    if (!this.here) this.changed("arrived");
   }
 
   #setView(view) {
@@ -329,8 +364,6 @@ export class Client extends EventTarget {
       for (const channel of guild.channels) this.channels.set(channel.id, { ...channel, guild });
     }
     for (const dm of view.dms) this.channels.set(dm.id, { ...dm, name: dm.recipient.username, can_send: true });
-    this.entries = flatten(view.commands);
-    this.menuCommands = messageMenu(view.commands);
     this.changed("view");
   }
 
@@ -345,10 +378,25 @@ export class Client extends EventTarget {
     const made = message.interaction_metadata?.id ?? message.interaction?.id;
     if (made) this.pending = this.pending.filter((pending) => pending.interaction !== made);
     const log = this.#log(channel);
-    if (!log.messages.some((known) => known.id === message.id)) log.messages.push(message);
-    if (channel !== this.channel && message.author.id !== this.me.id) this.#markUnread(message);
+    const before = log.messages.at(-1)?.id;
+    insert(log.messages, message);
+    if (message.author.id !== this.me.id) this.#unseen(message, log, before);
     const own = message.author.id === this.me.id || (message.flags & EPHEMERAL) !== 0;
     this.changed("log", { channel, added: message, own });
+  }
+
+  /** Somebody else wrote where this person does not look. */
+  #unseen(message, log, before) {
+    const away = message.channel_id !== this.channel;
+    if (!away && !document.hidden) return;
+    if (!away) log.marker ??= before ?? null;
+    if (away && log.messages.length > 2 * KEEP_UNSEEN) this.#shorten(log);
+    this.#markUnread(message);
+  }
+
+  #shorten(log) {
+    log.messages = log.messages.slice(-KEEP_UNSEEN);
+    log.complete = false;
   }
 
   #update(change) {

@@ -340,6 +340,16 @@ const STYLES = {
   S: { dateStyle: "short", timeStyle: "medium" },
 };
 
+const RELATIVE = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
+
+// Making a formatter takes longer than everything else about a message, so each is made once.
+const formatters = new Map();
+
+function formatter(style) {
+  if (!formatters.has(style)) formatters.set(style, new Intl.DateTimeFormat(undefined, STYLES[style]));
+  return formatters.get(style);
+}
+
 const STEPS = [
   ["year", 31_557_600],
   ["month", 2_629_800],
@@ -352,8 +362,8 @@ const STEPS = [
 export function clockText(seconds, style, now = Date.now()) {
   const date = new Date(seconds * 1000);
   if (Number.isNaN(date.getTime())) return "Invalid date";
-  if (style !== "R") return new Intl.DateTimeFormat(undefined, STYLES[style]).format(date);
+  if (style !== "R") return formatter(style).format(date);
   const away = seconds - Math.round(now / 1000);
   const [unit, size] = STEPS.find(([, size]) => Math.abs(away) >= size) ?? STEPS.at(-1);
-  return new Intl.RelativeTimeFormat(undefined, { numeric: "auto" }).format(Math.round(away / size), unit);
+  return RELATIVE.format(Math.round(away / size), unit);
 }

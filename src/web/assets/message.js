@@ -37,7 +37,6 @@ export function messageElement(message, page, follows) {
       reactions(message, client, page),
       ephemeral ? onlyYou(message, client) : null,
     ),
-    toolbar(message, page, ephemeral),
   );
 }
 
@@ -51,7 +50,7 @@ function header(message, name) {
   return h(
     "div",
     { class: "byline" },
-    h("button", { type: "button", class: `author ${author.bot ? "is-bot" : tone(author.id)}`, "data-person": author.id }, name),
+    h("button", { type: "button", class: `author ${author.bot ? "is-bot" : tone(author.id)}`, tabindex: "-1", "data-person": author.id }, name),
     author.bot ? h("span", { class: "tag" }, "APP") : null,
     sentAt(message.timestamp),
   );
@@ -238,14 +237,17 @@ function onlyYou(message, client) {
   return h("div", { class: "only-you" }, icon("eye"), "Only you can see this • ", h("button", { type: "button", class: "as-link", click: () => client.dismiss(message) }, "Dismiss message"));
 }
 
-function toolbar(message, page, ephemeral) {
-  if (ephemeral || message.flags & LOADING) return null;
+/** What can be done with a message; made when the mouse or the focus comes to it. */
+export function toolbar(message, page) {
+  if (message.flags & (EPHEMERAL | LOADING)) return null;
   const mine = message.author.id === page.client.me.id;
+  // For the mouse: with the keyboard, Enter on the message opens the whole menu.
+  const key = { tabindex: "-1" };
   return h(
     "div",
     { class: "toolbar", role: "group", "aria-label": "Message actions" },
-    iconButton("smile", "Add a reaction", (event) => page.reactMenu(message, event.currentTarget), { "data-focus": "smile" }),
-    mine ? iconButton("pencil", "Edit", () => page.edit(message)) : iconButton("reply", "Reply", () => page.reply(message)),
-    iconButton("dots", "More", (event) => page.messageMenu(message, event.currentTarget), { "aria-haspopup": "menu", "data-focus": "more" }),
+    iconButton("smile", "Add a reaction", (event) => page.reactMenu(message, event.currentTarget), { ...key, "data-focus": "smile" }),
+    mine ? iconButton("pencil", "Edit", () => page.edit(message), key) : iconButton("reply", "Reply", () => page.reply(message), key),
+    iconButton("dots", "More", (event) => page.messageMenu(message, event.currentTarget), { ...key, "aria-haspopup": "menu", "data-focus": "more" }),
   );
 }

@@ -157,7 +157,7 @@ export class Sidebar {
         { label: "Mention", icon: "at", run: () => this.#page.composer.insert(`<@${id}> `) },
         user.bot ? { label: "Message", icon: "chat", run: () => this.#page.attempt(this.#client.home()) } : null,
         !mine && view.people.some((person) => person.id === id) ? { label: `Speak as ${this.#client.nameOf(id)}`, icon: "people", run: () => this.#page.speakAs(id) } : null,
-        { label: "Copy ID", icon: "copy", run: () => navigator.clipboard.writeText(id) },
+        { label: "Copy ID", icon: "copy", run: () => this.#page.copy(id) },
       ],
       { label: this.#client.nameOf(id) },
     );

@@ -2,7 +2,7 @@
 // scrolls as one of fifty does; what scrolls out on one side makes room on the other.
 
 import { avatar, h, icon } from "./dom.js";
-import { messageElement, thinking } from "./message.js";
+import { messageElement, thinking, toolbar } from "./message.js";
 import { dayName } from "./words.js";
 import { older } from "./client.js";
 
@@ -34,6 +34,7 @@ export class Timeline {
   #behind = 0;
   #foot;
   #shownHead = null;
+  #frame;
 
   constructor(page, { scroll, list, present }) {
     this.#page = page;
@@ -43,6 +44,7 @@ export class Timeline {
     this.#present = present;
     scroll.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     present.addEventListener("click", () => this.toPresent());
+    for (const arrival of ["pointerover", "focusin"]) list.addEventListener(arrival, ({ target }) => this.#equip(target));
     // Pictures that load and windows that change keep the end in view.
     const settle = new ResizeObserver(() => this.#stick && this.#toEnd());
     settle.observe(list);
@@ -60,9 +62,7 @@ export class Timeline {
   }
 
   #opened() {
-    this.#first = this.#last = null;
-    this.#stick = true;
-    this.#behind = 0;
+    this.#follow();
     this.#redraw();
   }
 
@@ -75,11 +75,9 @@ export class Timeline {
   #changed({ channel, added, own }) {
     if (channel !== this.#client.channel) return;
     // Whoever speaks wants to see what comes of it.
-    if (own) this.toPresent();
-    else {
-      if (added && !this.#stick) this.#behind++;
-      this.draw();
-    }
+    if (own) this.#follow();
+    else if (added && !this.#stick) this.#behind++;
+    this.#drawSoon();
     if (added) this.#page.announce(added);
   }
 
@@ -151,11 +149,14 @@ export class Timeline {
   }
 
   toPresent() {
+    this.#follow();
+    this.draw();
+  }
+
+  #follow() {
     this.#first = this.#last = null;
     this.#stick = true;
     this.#behind = 0;
-    this.draw();
-    this.#read();
   }
 
   /** Scrolls to a message that is loaded, and lights it up. */
@@ -193,8 +194,15 @@ export class Timeline {
 
   // Drawing.
 
+  /** Many messages may arrive between two pictures; they are drawn together. */
+  #drawSoon() {
+    this.#frame ??= requestAnimationFrame(() => this.draw());
+  }
+
   draw() {
-    if (!this.#client.view) return this.#list.replaceChildren();
+    cancelAnimationFrame(this.#frame);
+    this.#frame = undefined;
+    if (!this.#client.here) return this.#list.replaceChildren();
     const [from, to] = this.#range();
     // A reader further up keeps the messages in view; those that arrive wait below the window.
     if (!this.#stick && this.#last === null && to - from > WINDOW) this.#setRange(from, from + WINDOW);
@@ -315,6 +323,23 @@ export class Timeline {
       if (there !== node) this.#list.insertBefore(node, there ?? null);
     });
     restoreFocus();
+    this.#stop();
+  }
+
+  /** One message is a stop for Tab; the arrows go on from there. */
+  #stop() {
+    const all = this.#list.querySelectorAll("[data-message]");
+    const stop = document.activeElement.closest("[data-message]") ?? all[all.length - 1];
+    for (const element of all) element.tabIndex = element === stop ? 0 : -1;
+  }
+
+  /** Gives a message its toolbar. */
+  #equip(target) {
+    const row = target.closest("[data-message]");
+    const known = row && this.#elements.get(row.dataset.message);
+    if (known?.element !== row || row.querySelector(":scope > .toolbar")) return;
+    const bar = toolbar(known.message, this.#page);
+    if (bar) row.append(bar);
   }
 
   // The keyboard.

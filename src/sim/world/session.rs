@@ -417,7 +417,7 @@ mod tests {
         assert_eq!(play.frames[1]["d"]["guilds"][0]["unavailable"], true);
         let guild = &play.told("GUILD_CREATE")[0];
         assert_eq!(guild["members"][0]["user"]["id"], play.world.bot().to_string());
-        assert_eq!(play.shown(play.ann, "BOT_ONLINE"), [json!({"online": true})]);
+        assert_eq!(play.shown(play.ann, "BOT_ONLINE"), [json!({"online": true, "sessions": 1})]);
         play.receive(json!({"op": 1, "d": 2}));
         assert_eq!(play.frames.last().unwrap()["op"], 11);
         assert!(play.closed.is_empty());
@@ -528,7 +528,7 @@ mod tests {
         play.identify(INTENTS);
         let session = play.told("READY")[0]["session_id"].clone();
         play.apply(Input::Disconnected { connection: CONNECTION, code: Some(1000) });
-        assert_eq!(play.shown(play.ann, "BOT_ONLINE").last(), Some(&json!({"online": false})));
+        assert_eq!(play.shown(play.ann, "BOT_ONLINE").last().unwrap()["online"], false);
         play.apply(Input::Connected { connection: CONNECTION });
         let token = play.world.token().to_owned();
         play.receive(json!({"op": 6, "d": {"token": token, "session_id": session, "seq": 0}}));
@@ -571,6 +571,7 @@ mod tests {
         play.world.remove_channel(cats);
         play.world.leave(zoo, bot);
         play.world.invite(zoo);
+        play.world.guild("new");
         play.wait(0.0);
         let expected = [
             "CHANNEL_CREATE",
@@ -579,7 +580,11 @@ mod tests {
             "CHANNEL_DELETE",
             "GUILD_DELETE",
             "GUILD_CREATE",
+            "GUILD_CREATE",
         ];
         assert_eq!(names(&play), expected);
+        for guild in play.told("GUILD_CREATE") {
+            assert_eq!(guild["members"][0]["user"]["id"], bot.to_string(), "{guild}");
+        }
     }
 }

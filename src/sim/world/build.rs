@@ -72,7 +72,7 @@ impl World {
         world.application.owner = Some(alice);
         for (server, owner, channels) in [
             ("Wonderland", alice, ["general", "tea-party", "croquet"]),
-            ("Workshop", bob, ["general", "tools", "off-topic"]),
+            ("Garage", bob, ["general", "tools", "off-topic"]),
         ] {
             let mut guild = world.guild(server);
             for channel in channels {

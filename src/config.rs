@@ -249,9 +249,11 @@ fn name_variable(mut error: clap::Error, command: &clap::Command) -> clap::Error
         return error;
     }
     let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg) else { return error };
+    let option = shown.split([' ', '=']).next().unwrap_or_default().trim_start_matches("--").to_owned();
+    let shown = shown.clone();
     let arguments = command.get_subcommands().flat_map(clap::Command::get_arguments);
     let from = arguments
-        .filter(|argument| *shown == argument.to_string())
+        .filter(|argument| argument.get_long() == Some(&option))
         .find_map(|argument| argument.get_env().filter(|name| std::env::var_os(name).is_some()));
     if let Some(name) = from {
         let named = format!("{shown} (the environment variable {})", name.to_string_lossy());

@@ -40,6 +40,8 @@ pub mod faults;
 mod meter;
 mod query;
 pub mod schema;
+#[cfg(test)]
+pub(crate) mod storm;
 mod table;
 pub mod testing;
 mod transaction;

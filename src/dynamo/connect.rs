@@ -89,7 +89,8 @@ pub enum Store {
     Aws { region: Option<String> },
 }
 
-/// An open store.
+/// An open store; a clone is another handle to the same one.
+#[derive(Clone)]
 pub struct Connected {
     pub dynamo: Dynamo,
     /// The engine in this process, if that is the store: for backups and to delete expired records.

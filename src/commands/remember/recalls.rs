@@ -19,6 +19,9 @@ const KEPT_FOR: Duration = Duration::from_secs(400 * 86_400);
 const FRESH_FOR: Duration = Duration::from_secs(60);
 const FRESH_FOR_MAX: Duration = Duration::from_secs(600);
 
+/// A board younger than this is simply current: what was recalled here since is in it.
+const WORTH_TELLING: Duration = Duration::from_secs(10);
+
 /// Boards kept in memory; one of an active server has some 100 KB.
 const BOARDS_MAX: usize = 200;
 
@@ -115,7 +118,8 @@ pub async fn top(call: &Call) -> Result<Reply> {
     };
     let lines: Vec<String> = best.iter().take(TOP).map(line).collect();
     let mut card = view::card("🏆 Most recalled".to_owned(), lines.join("\n"));
-    card.footer = Some(format!("{} seconds old", call.dynamo().now().since(board.read_at).as_secs()));
+    let age = call.dynamo().now().since(board.read_at);
+    card.footer = (age >= WORTH_TELLING).then(|| format!("{} seconds old", age.as_secs()));
     Ok(card.into())
 }
 

@@ -215,7 +215,10 @@ impl Cli {
     }
 
     fn parse_from_args(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let mut command = Self::command().mut_subcommands(|role| role.mut_args(choose_variable));
+        // What belongs to all of `tables` may also stand behind `create` or `check`.
+        let mut command = Self::command()
+            .mut_subcommand("tables", |tables| tables.mut_args(|argument| argument.global(true)))
+            .mut_subcommands(|role| role.mut_args(choose_variable));
         let matches =
             command.try_get_matches_from_mut(args).map_err(|error| name_variable(error, &command))?;
         Self::from_arg_matches(&matches)
@@ -401,6 +404,9 @@ mod tests {
         assert!(error.contains("--bot-owners"), "{error}");
         assert!(error.contains("17 to 20 digits"), "{error}");
         assert!(parse(&["mneme", "run", "--create-tables", "maybe"]).is_err());
+        for line in ["mneme tables check --store embedded", "mneme tables --store embedded check"] {
+            assert!(parse(&line.split(' ').collect::<Vec<_>>()).is_ok(), "{line}");
+        }
     }
 
     #[test]

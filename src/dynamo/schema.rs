@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use aws_sdk_dynamodb::config::Builder;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::types::{
@@ -41,7 +43,13 @@ impl Dynamo {
             .set_key_schema(Some(key_schema(table.hash, table.range)))
             .set_attribute_definitions(Some(attributes(table)))
             .set_local_secondary_indexes(indexes(table));
-        match request.send().await {
+        // Making a table may take longer than anything a person waits for.
+        let patience = TimeoutConfig::builder()
+            .operation_timeout(ACTIVE_WITHIN)
+            .operation_attempt_timeout(ACTIVE_WITHIN)
+            .build();
+        let patient = Builder::new().timeout_config(patience);
+        match request.customize().config_override(patient).send().await {
             Ok(_) => Ok(()),
             // Another instance was faster.
             Err(SdkError::ServiceError(service))

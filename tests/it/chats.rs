@@ -18,7 +18,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Person, Stage, start};
+use crate::harness::{Answer, Discord, Person, people_server, start};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Door {
@@ -97,19 +97,19 @@ fn write(turns: &[Turn]) -> String {
 }
 
 /// Plays one turn; what the bot answers.
-async fn play(stage: &Stage, server: &str, door: Door, turn: &Turn, last: Option<&Answer>) -> Answer {
-    let person = stage.person(server, "cats", &turn.who);
+async fn play(discord: &Discord, server: &str, door: Door, turn: &Turn, last: Option<&Answer>) -> Answer {
+    let person = discord.person(server, "cats", &turn.who);
     match &turn.deed {
         Deed::Presses(label) => person.presses(last.expect("an answer to press in"), label).await,
         Deed::Chooses(menu, value) => {
             person.chooses(last.expect("an answer to choose in"), menu, value).await
         }
         Deed::Says(said) => {
-            let said = with_people(stage, said);
+            let said = with_people(discord, said);
             match (door, &turn.slash) {
-                (Door::Slash, Some(form)) => slash(&person, stage, form).await,
+                (Door::Slash, Some(form)) => slash(&person, discord, form).await,
                 (Door::Mention, _) => {
-                    let bot = stage.discord.simulator.read(|world| world.bot());
+                    let bot = discord.simulator.read(|world| world.bot());
                     person.asks(&format!("<@{bot}> {}", said.strip_prefix('.').unwrap_or(&said))).await
                 }
                 _ => person.asks(&said).await,
@@ -118,17 +118,17 @@ async fn play(stage: &Stage, server: &str, door: Door, turn: &Turn, last: Option
     }
 }
 
-async fn slash(person: &Person<'_>, stage: &Stage, form: &str) -> Answer {
+async fn slash(person: &Person<'_>, discord: &Discord, form: &str) -> Answer {
     let mut parts = form.split(" | ");
     let path = parts.next().unwrap_or_default();
     let options: Vec<(&str, Value)> = parts
         .map(|part| {
             let (name, value) = part.split_once('=').expect("name=value");
             let value = match value.split_at_checked(1) {
-                Some(("@", name)) if PEOPLE.contains(&name) => json!({ "user": stage.discord.id(name) }),
+                Some(("@", name)) if PEOPLE.contains(&name) => json!({ "user": discord.id(name) }),
                 Some(("#", number)) => json!(number.parse::<i64>().expect("a number")),
                 Some(("!", switch)) => json!(switch == "yes"),
-                _ => json!(with_people(stage, value).replace('⏎', "\n")),
+                _ => json!(with_people(discord, value).replace('⏎', "\n")),
             };
             (name, value)
         })
@@ -138,16 +138,16 @@ async fn slash(person: &Person<'_>, stage: &Stage, form: &str) -> Answer {
 
 const PEOPLE: [&str; 4] = ["ann", "bob", "mo", "olga"];
 
-fn with_people(stage: &Stage, text: &str) -> String {
+fn with_people(discord: &Discord, text: &str) -> String {
     PEOPLE.iter().fold(text.to_owned(), |text, name| {
-        text.replace(&format!("@{name}"), &format!("<@{}>", stage.discord.id(name)))
+        text.replace(&format!("@{name}"), &format!("<@{}>", discord.id(name)))
     })
 }
 
 /// An answer as a log writes it: people by name, times as `<t>`, one line.
-fn plain(stage: &Stage, answer: &Answer) -> String {
+fn plain(discord: &Discord, answer: &Answer) -> String {
     let text = PEOPLE.iter().fold(answer.text(), |text, name| {
-        text.replace(&format!("<@{}>", stage.discord.id(name)), &format!("@{name}"))
+        text.replace(&format!("<@{}>", discord.id(name)), &format!("@{name}"))
     });
     let mut plain = String::new();
     for (place, piece) in text.split("<t:").enumerate() {
@@ -159,16 +159,22 @@ fn plain(stage: &Stage, answer: &Answer) -> String {
 }
 
 async fn played_through_every_door(name: &str) {
+    let stage = start().await;
+    played(&stage.discord, name).await;
+    stage.end().await;
+}
+
+/// Plays a log through every door of a bot that is connected already.
+pub async fn played(discord: &Discord, name: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/chats").join(name);
     let mut turns = read(&std::fs::read_to_string(&path).expect("the log is there"));
-    let stage = start().await;
     let rewrite = std::env::var_os("MNEME_CHATS").is_some_and(|value| value == "write");
     for (door, server) in [(Door::Prefix, "zoo"), (Door::Mention, "farm"), (Door::Slash, "park")] {
-        stage.discord.simulator.change(|world| crate::harness::people_server(world, server));
+        discord.simulator.change(|world| people_server(world, server));
         let mut last = None;
         for turn in &mut turns {
-            let answer = play(&stage, server, door, turn, last.as_ref()).await;
-            let heard = plain(&stage, &answer);
+            let answer = play(discord, server, door, turn, last.as_ref()).await;
+            let heard = plain(discord, &answer);
             if rewrite && door == Door::Prefix {
                 turn.answer.clone_from(&heard);
             }
@@ -180,7 +186,6 @@ async fn played_through_every_door(name: &str) {
     if rewrite {
         std::fs::write(&path, write(&turns)).expect("the log can be written");
     }
-    stage.end().await;
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use futures::stream::{self, BoxStream, StreamExt};
 use mneme::bot::{self, Exit};
 use mneme::context::Instance;
 use mneme::dynamo::connect::{Connected, Store, StoreConfig, connect};
@@ -16,6 +17,23 @@ use mneme::{playground, run, tables, telemetry};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+
+/// The seed of a test's chance, printed so that a failure can be had again: `MNEME_TEST_SEED=…`.
+pub fn seed(usual: u64) -> u64 {
+    let seed = number("MNEME_TEST_SEED").unwrap_or(usual);
+    println!("MNEME_TEST_SEED={seed}");
+    seed
+}
+
+/// How often something is tried; the variable `MNEME_ROUNDS` multiplies it.
+pub fn rounds(usual: usize) -> usize {
+    usual * number("MNEME_ROUNDS").unwrap_or(1)
+}
+
+fn number<N: std::str::FromStr>(variable: &str) -> Option<N> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is a number, not {text:?}")))
+}
 
 /// Longer than anything takes on a busy machine: a test that gets here has failed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -261,6 +279,13 @@ impl Person<'_> {
         self.simulator().act(self.id, act)
     }
 
+    /// Uses a slash command, and waits for nothing.
+    pub fn call(&self, path: &str, options: &[(&str, Value)]) -> Id {
+        let (command, options) = nested(path, options, None);
+        let act = Act::Slash { channel: self.channel, command, options, files: Vec::new() };
+        id(&self.act(act).unwrap_or_else(|error| panic!("/{path}: {error:?}"))["interaction"])
+    }
+
     /// Says something, and waits for nothing.
     pub fn say(&self, text: &str) -> Id {
         let act = Act::Say {
@@ -294,10 +319,7 @@ impl Person<'_> {
     /// A slash command by its path, `rem set`; a user option is `{"user": id}`.
     pub async fn slash(&self, path: &str, options: &[(&str, Value)]) -> Answer {
         let mut seen = self.watch();
-        let (command, options) = nested(path, options, None);
-        let act = Act::Slash { channel: self.channel, command, options, files: Vec::new() };
-        let interaction =
-            id(&self.act(act).unwrap_or_else(|error| panic!("/{path}: {error:?}"))["interaction"]);
+        let interaction = self.call(path, options);
         self.response(&mut seen, interaction, None).await
     }
 
@@ -341,9 +363,7 @@ impl Person<'_> {
     /// A slash command that answers with a modal.
     pub async fn slash_for_modal(&self, path: &str, options: &[(&str, Value)]) -> Modal {
         let mut seen = self.watch();
-        let (command, options) = nested(path, options, None);
-        let act = Act::Slash { channel: self.channel, command, options, files: Vec::new() };
-        let interaction = id(&self.act(act).expect("the command is there")["interaction"]);
+        let interaction = self.call(path, options);
         self.modal(&mut seen, interaction).await
     }
 
@@ -402,6 +422,27 @@ impl Person<'_> {
 pub struct Modal {
     pub interaction: Id,
     pub shown: Value,
+}
+
+/// What several people see, in one stream.
+pub fn together(seen: impl IntoIterator<Item = Seen>) -> BoxStream<'static, Value> {
+    let streams = seen.into_iter().map(|seen| {
+        let next = |mut seen: Seen| async move { Some((seen.next().await?, seen)) };
+        stream::unfold(seen, next).boxed()
+    });
+    stream::select_all(streams).boxed()
+}
+
+/// The message or interaction that this event brings the finished answer to, and the answer.
+pub fn answered(event: &Value) -> Option<(Id, Answer)> {
+    let (name, message) = (event["t"].as_str()?, &event["d"]);
+    assert_ne!(name, "LAGGED", "the test reads too slowly");
+    let made = matches!(name, "MESSAGE_CREATE" | "MESSAGE_UPDATE") && message["author"]["bot"] == true;
+    let done = message["flags"].as_u64().unwrap_or(0) & LOADING == 0;
+    let (replied, interaction) =
+        (&message["message_reference"]["message_id"], &message["interaction_metadata"]["id"]);
+    let to = replied.as_str().or(interaction.as_str()).filter(|_| made && done)?;
+    Some((to.parse().ok()?, Answer(message.clone())))
 }
 
 impl Modal {

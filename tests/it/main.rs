@@ -1,9 +1,15 @@
 //! What users see, over the wire, and the conventions that hold the project together.
 
 mod chats;
+mod child;
 mod doors;
+mod faults;
 mod generated;
 mod harness;
 mod isolation;
+mod kill;
+mod ledger;
 mod memories;
+mod process;
+mod random;
 mod tidy;

@@ -1,0 +1,188 @@
+//! Anybody may say anything: the bot neither stumbles nor says what Discord would refuse.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::ThreadId;
+
+use mneme::commands::ALL;
+use mneme::sim::Act;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+
+use crate::harness::{Person, rounds, seed, start};
+
+const MESSAGES: usize = 2_000;
+/// What one person says before waiting for the bot to have caught up.
+const AT_A_TIME: usize = 25;
+/// What Discord takes from people and from bots.
+const TEXT_MAX: usize = 2_000;
+
+/// Pieces that mean something to some parser on the way.
+const PIECES: &[&str] = &[
+    ".",
+    "..",
+    ". ",
+    ".2",
+    " is ",
+    " Is ",
+    " = ",
+    " at ",
+    "\"",
+    "“",
+    "”",
+    "„",
+    "«",
+    "»",
+    "`",
+    "```",
+    "``",
+    "'",
+    "#",
+    "%",
+    "\n",
+    "\r\n",
+    "\t",
+    " ",
+    "\u{200b}",
+    "\u{202e}",
+    "\u{feff}",
+    "\u{ad}",
+    "\u{0}",
+    "\u{7f}",
+    "\u{301}",
+    "\u{fe0f}",
+    "@everyone",
+    "@here",
+    "<@",
+    "<@!",
+    "<@&",
+    ">",
+    "<#1>",
+    "<t:1>",
+    "<:a:1>",
+    "https://example.com/?a=b#c",
+    "[a](b)",
+    "||",
+    "**",
+    "__",
+    "> ",
+    "-# ",
+    "wifi",
+    "tea",
+    "a key",
+    "0",
+    "1",
+    "-1",
+    "99999999999999999999",
+    "123456789012345678",
+    "<@123456789012345678>",
+    "2 days ago",
+    "yesterday",
+    "25:00",
+    "👩‍👩‍👧‍👦",
+    "ﬃ",
+    "İ",
+    "ß",
+    "Å",
+    "مرحبا",
+    "שלום",
+    "漢字",
+    "\u{fffd}",
+    "\u{10ffff}",
+    "{}",
+    "%s",
+    "../../etc/passwd",
+    "; DROP TABLE remember",
+    "\\",
+];
+
+/// A message of pieces, of commands that exist, and of any characters there are.
+fn message(rng: &mut StdRng, commands: &[&str], bot: u64) -> String {
+    let mut text = match rng.random_range(0..10) {
+        0..6 => format!(".{}", commands.choose(rng).expect("there are some")),
+        6 => format!("<@{bot}> {}", commands.choose(rng).expect("there are some")),
+        7 => ".".to_owned(),
+        _ => String::new(),
+    };
+    let length = if rng.random_ratio(1, 8) { TEXT_MAX } else { rng.random_range(0..120) };
+    while text.chars().count() < length {
+        match rng.random_range(0..8) {
+            0..4 => text.push_str(PIECES.choose(rng).expect("there are some")),
+            4 => text.extend((0..rng.random_range(1..40)).map(|_| rng.random::<char>())),
+            5 => text.extend((0..rng.random_range(1..300)).map(|_| rng.random_range(' '..='~'))),
+            6 => text.push_str(commands.choose(rng).expect("there are some")),
+            _ => text.push(' '),
+        }
+    }
+    text.chars().take(TEXT_MAX).collect()
+}
+
+/// Counts the panics of this thread, on which the whole bot runs.
+fn count_panics() -> Arc<AtomicUsize> {
+    static COUNTED: OnceLock<(ThreadId, Arc<AtomicUsize>)> = OnceLock::new();
+    let thread = std::thread::current().id();
+    let (_, count) = COUNTED.get_or_init(|| (thread, Arc::default()));
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let (thread, count) = COUNTED.get().expect("it was set before this hook");
+        if std::thread::current().id() == *thread {
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+        before(panic);
+    }));
+    count.clone()
+}
+
+/// Says some things, and waits until the bot is through with them: one person's commands have an order.
+async fn babble(person: &Person<'_>, rng: &mut StdRng, commands: &[&str], bot: u64) {
+    let mut seen = person.watch();
+    for _ in 0..AT_A_TIME {
+        let text = message(rng, commands, bot);
+        // People's clients send nothing that has nothing in it.
+        person.act(Act::say(person.channel, text)).ok();
+    }
+    let last = person.say(&format!("<@{bot}> ping"));
+    assert_eq!(person.answer_to(&mut seen, last).await.text(), "🟢 Pong!");
+}
+
+#[tokio::test]
+async fn nothing_that_people_say_makes_the_bot_stumble() {
+    let (mut rng, messages) = (StdRng::seed_from_u64(seed(4)), rounds(MESSAGES));
+    let panics = count_panics();
+    let stage = start().await;
+    let commands: Vec<&str> =
+        ALL.iter().flat_map(|feature| feature.commands).flat_map(|command| command.prefix).copied().collect();
+    let bot = stage.discord.simulator.read(|world| world.bot());
+    let mut people: Vec<Person<'_>> =
+        ["ann", "bob", "mo", "olga"].map(|name| stage.discord.person("zoo", "cats", name)).to_vec();
+    people.push(stage.discord.direct("ann"));
+    let mut heard = 0;
+    for turn in 0..messages.div_ceil(AT_A_TIME) {
+        babble(&people[turn % people.len()], &mut rng, &commands, bot).await;
+        heard += 1;
+    }
+    println!("{} messages, {} commands counted", heard * AT_A_TIME, people[0].heard().len());
+    let direct = people.pop().expect("the last one");
+    assert_eq!(direct.says("ping").await, "🟢 Pong!");
+    assert_eq!(stage.bot.stop().await, mneme::bot::Exit::Asked);
+    assert_eq!(panics.load(Ordering::SeqCst), 0, "the bot panicked");
+    for person in people.iter().chain([&direct]) {
+        for answer in all_heard(person) {
+            assert!(!answer.contains("on my side"), "{answer}");
+        }
+    }
+    stage.discord.end().await;
+}
+
+/// Everything the bot has said in a channel. What it may not say, too long or empty, the simulator refuses.
+fn all_heard(person: &Person<'_>) -> Vec<String> {
+    let (mut texts, mut before) = (Vec::new(), None);
+    loop {
+        let page = person.discord.simulator.messages(person.id, person.channel, before, 100);
+        let Some(first) = page.first() else { return texts };
+        before = Some(crate::harness::id(&first["id"]));
+        let bots = page.iter().filter(|message| message["author"]["bot"] == true);
+        texts.extend(bots.map(|message| message["content"].as_str().unwrap_or_default().to_owned()));
+    }
+}

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use futures::stream::{BoxStream, StreamExt};
 use futures::FutureExt;
+use futures::stream::{BoxStream, StreamExt};
 use mneme::dynamo::connect::{Store, StoreConfig, connect};
 use mneme::sim::{Id, World};
 use rand::rngs::StdRng;
@@ -58,7 +58,7 @@ impl Game {
             discord,
             rng: StdRng::seed_from_u64(seed),
             events,
-            ledger: Ledger::default(),
+            ledger: Ledger::new("the kills"),
             replies: BTreeMap::new(),
             beliefs: BTreeMap::new(),
             keys: 0,

@@ -12,4 +12,5 @@ mod ledger;
 mod memories;
 mod process;
 mod random;
+mod schedules;
 mod tidy;

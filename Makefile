@@ -43,7 +43,7 @@ test-long: ## The seeded tests with many more rounds
 
 .PHONY: test-engines
 test-engines: ## The store's conformance suite on the real DynamoDB Local
-	engines/test
+	engines/test.sh
 
 .PHONY: test-browser
 test-browser: ## The playground, typed into by a headless Chromium

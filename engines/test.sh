@@ -2,6 +2,7 @@
 # Runs the tests that need a real engine, on DynamoDB Local at a free port: this is `make test-engines`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+engines/need.sh java=default-jre-headless node=nodejs npm=npm curl=curl openssl=openssl cc=gcc
 
 port=$(node -e 'const s = require("net").createServer().listen(0, "127.0.0.1", () => { console.log(s.address().port); s.close(); })')
 log=${ENGINES_DIR:-target/engines}/dynamodb-local.log

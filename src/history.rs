@@ -207,16 +207,32 @@ pub async fn change<H: Head, E: From<dynamo::Error>>(
             return Ok(Change::Already(row));
         }
         let done = stamped(cause, &thing, decide(before.as_ref())?, before);
-        match dynamo.transact(transaction(cause, attempt, &thing, &done)).await? {
-            Commit::Done => return Ok(Change::Done(done)),
-            Commit::Blocked(_) | Commit::Repeated => {
-                if let Some(row) = revision_of(dynamo, &thing, cause.id.0).await? {
-                    return Ok(Change::Already(row));
-                }
+        let uncertain = match dynamo.transact(transaction(cause, attempt, &thing, &done)).await {
+            Ok(Commit::Done) => return Ok(Change::Done(done)),
+            Ok(Commit::Blocked(_) | Commit::Repeated) => None,
+            Err(error) if error.is_uncertain() => Some(error),
+            Err(error) => return Err(error.into()),
+        };
+        // From here on it must not be said that nothing was changed, unless the store says so.
+        let unknown = |error| dynamo::Error::Uncertain(Box::new(error));
+        match revision_of(dynamo, &thing, cause.id.0).await.map_err(unknown)? {
+            Some(row) if row == done.row => return Ok(Change::Done(done)),
+            Some(row) => return Ok(Change::Already(row)),
+            None => {}
+        }
+        if let Some(error) = uncertain {
+            // It is out of the race once the revision that it was meant for is gone.
+            let now: Option<H> = dynamo.get(key.clone()).await.map_err(unknown)?;
+            if rev(&now) == rev(&done.before) {
+                return Err(error.into());
             }
         }
     }
     Ok(Change::Contended)
+}
+
+fn rev<H: Head>(head: &Option<H>) -> Option<u64> {
+    head.as_ref().map(|head| head.stamp().rev)
 }
 
 /// Whether the cause may have had its effect on this head: its time never goes back, so a head that is
@@ -265,11 +281,14 @@ impl Row {
 }
 
 fn transaction<H: Head>(cause: &Cause, attempt: usize, thing: &Thing, done: &Done<H>) -> Transaction {
-    let revision: Column<H, u64> = Column::new("rev");
+    let revision = || Column::<H, u64>::new("rev");
     let unchanged = match done.before.as_ref().map(|head| head.stamp().rev) {
         None => Condition::absent(),
-        Some(0) => Condition::present().and(Condition::has(revision).not()),
-        Some(rev) => Condition::equals(revision, rev),
+        Some(0) => {
+            let adopted = Condition::has(revision()).not().or(Condition::equals(revision(), 0));
+            Condition::present().and(adopted)
+        }
+        Some(rev) => Condition::equals(revision(), rev),
     };
     let transaction = Transaction::new(Token::new(cause.token(attempt)))
         .put_when(&done.head, unchanged)

@@ -76,6 +76,7 @@ pub fn bot_settings(simulator: &Simulator) -> bot::Settings {
         shards: None,
         hear_bots: Vec::new(),
         paced: false,
+        patience: bot::Patience::default(),
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::net::TcpListener;
@@ -17,10 +16,6 @@ use crate::dynamo::connect::{Connected, Store, StoreConfig, connect};
 use crate::tasks::Tasks;
 use crate::{tables, web};
 
-/// Before the operator can act a new start is of no use; the pause keeps a supervisor from using up
-/// Discord's session starts.
-const OPERATOR_PAUSE: Duration = Duration::from_secs(60);
-
 /// `mneme run`: joins Discord with the settings given, and lasts until it is told to stop.
 pub async fn run(options: config::Run, tasks: &Tasks) -> anyhow::Result<Exit> {
     let Some(settings) = discord_settings(&options.discord) else {
@@ -30,19 +25,11 @@ pub async fn run(options: config::Run, tasks: &Tasks) -> anyhow::Result<Exit> {
     let connected = open_store(&options.store).await?;
     info!(store = connected.description, "store");
     prepare_tables(&connected, &options.store).await?;
-    let exit = join(&settings, connected, instance(&options.bot), options.web.http, tasks).await?;
-    if let Exit::Operator(why) | Exit::Again(why) = &exit {
-        error!(why, status = exit.code(), "the bot ends");
-    }
-    if matches!(exit, Exit::Operator(_)) && !tasks.shutdown().is_cancelled() {
-        error!(seconds = OPERATOR_PAUSE.as_secs(), "the operator must act; ending after a pause");
-        let _ = tasks.shutdown().run_until_cancelled(tokio::time::sleep(OPERATOR_PAUSE)).await;
-    }
-    Ok(exit)
+    join(&settings, connected, instance(&options.bot), options.web.http, tasks).await
 }
 
-/// Joins Discord, or a server like it, and answers until told to stop. Background work is ended in order:
-/// events first, then commands, then what writes to the store.
+/// Joins Discord, or a server like it, and answers until told to stop; then ends everything that was started
+/// for it.
 pub async fn join(
     settings: &bot::Settings,
     connected: Connected,
@@ -50,10 +37,35 @@ pub async fn join(
     http: Option<SocketAddr>,
     tasks: &Tasks,
 ) -> anyhow::Result<Exit> {
-    let connection = match bot::connect(settings, &tasks.shutdown()).await {
-        Ok(connection) => connection,
-        Err(exit) => return Ok(exit),
+    let exit = match bot::connect(settings, &tasks.shutdown()).await {
+        Ok(connection) => serve(connection, settings, connected, instance, http, tasks).await?,
+        Err(exit) => exit,
     };
+    let exit = match exit {
+        Exit::Asked if tasks.failed() => Exit::Again("a part of the bot ended early".into()),
+        other => other,
+    };
+    if let Exit::Operator(why) | Exit::Again(why) = &exit {
+        error!(why, status = exit.code(), "the bot ends");
+    }
+    if matches!(exit, Exit::Operator(_)) {
+        let pause = settings.patience.operator;
+        error!(seconds = pause.as_secs(), "the operator must act; ending after a pause");
+        tasks.shutdown().run_until_cancelled(tokio::time::sleep(pause)).await;
+    }
+    tasks.stop();
+    bot::drain(tasks).await;
+    Ok(exit)
+}
+
+async fn serve(
+    connection: bot::Connection,
+    settings: &bot::Settings,
+    connected: Connected,
+    instance: Instance,
+    http: Option<SocketAddr>,
+    tasks: &Tasks,
+) -> anyhow::Result<Exit> {
     let clock = Clock::system();
     let discord = Discord::new(connection.http.clone(), connection.cache.clone());
     let instance = Instance { started_at: Some(clock.now()), store: connected.description, ..instance };
@@ -66,10 +78,7 @@ pub async fn join(
             TcpListener::bind(address).await.with_context(|| format!("listen on HTTP={address}"))?;
         tasks.spawn("http", web::serve(listener, web::health(services.clone()), tasks.shutdown()));
     }
-    let exit = bot::run(connection, services, settings, tasks).await;
-    tasks.stop();
-    bot::drain(tasks).await;
-    Ok(exit)
+    Ok(bot::run(connection, services, settings, tasks).await)
 }
 
 /// What the bot needs to know to join; nothing without a token.
@@ -81,6 +90,7 @@ pub fn discord_settings(options: &config::Discord) -> Option<bot::Settings> {
         shards: options.shards.0.clone(),
         hear_bots: options.hear_bots.clone(),
         paced: options.discord_pacing,
+        patience: bot::Patience::default(),
     })
 }
 

@@ -14,43 +14,62 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::filter::FilterFn;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
 /// Starts logging to standard error. Called once, by `main`.
 ///
-/// `serenity::gateway::ws` is capped at `error`: it writes frames that it cannot parse, people's words
-/// included, at `warn`.
+/// Some of serenity's parts stay capped whatever the filter says, see [`CAPPED`].
 pub fn start(filter: &str, json: bool) -> anyhow::Result<()> {
-    let filter = format!("serenity=warn,{filter},serenity::gateway::ws=error");
-    let filter = EnvFilter::try_new(filter)?;
+    let filter = EnvFilter::try_new(format!("serenity=warn,{filter},{CAPPED}"))?;
     let colours = std::io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     let lines = if json { lines.json().boxed() } else { lines.boxed() };
-    tracing_subscriber::registry().with(SpinningShard).with(lines.with_filter(filter)).try_init()?;
+    let gateway = GatewayLog.with_filter(FilterFn::new(GatewayLog::hears).with_max_level_hint(Level::DEBUG));
+    tracing_subscriber::registry().with(gateway).with(lines.with_filter(filter)).try_init()?;
     Ok(())
 }
+
+/// Frames and requests hold the token and people's words. serenity writes frames that it cannot parse at
+/// `warn`, tungstenite all of them at `trace`; serenity's spans hold requests.
+const CAPPED: &str = "serenity::gateway::ws=error,serenity::http=warn,tungstenite=info";
 
 /// Set once serenity has met a close code after which it polls the dead socket without yielding. Only the
 /// watchdog's own thread can still act then.
 pub static GATEWAY_SPINS: AtomicBool = AtomicBool::new(false);
 
-/// Recognises the close codes 4003, 4010 and 4011 in what serenity logs, the only place where they show.
-struct SpinningShard;
+/// IDENTIFYs that this process has sent.
+pub static GATEWAY_IDENTIFIES: AtomicU64 = AtomicU64::new(0);
 
-impl<S: Subscriber> Layer<S> for SpinningShard {
+/// Recognises two things in what serenity logs, the only place where they show: the close codes 4003, 4010
+/// and 4011, and each IDENTIFY, which may be refused without a trace.
+struct GatewayLog;
+
+const SHARD_RUNNER: &str = "serenity::gateway::bridge::shard_runner";
+const SOCKET: &str = "serenity::gateway::ws";
+
+impl GatewayLog {
+    fn hears(metadata: &Metadata<'_>) -> bool {
+        let (target, level) = (metadata.target(), *metadata.level());
+        metadata.is_event()
+            && ((target == SHARD_RUNNER && level == Level::ERROR)
+                || (target == SOCKET && level == Level::DEBUG))
+    }
+}
+
+impl<S: Subscriber> Layer<S> for GatewayLog {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let metadata = event.metadata();
-        let shard_runner = metadata.target() == "serenity::gateway::bridge::shard_runner";
-        if *metadata.level() == Level::ERROR && shard_runner {
-            let mut message = Message::default();
-            event.record(&mut message);
-            let codes = ["NoAuthentication", "InvalidShardData", "OverloadedShard"];
-            if codes.iter().any(|code| message.0.contains(code)) {
-                GATEWAY_SPINS.store(true, Ordering::SeqCst);
-            }
+        let mut message = Message::default();
+        event.record(&mut message);
+        let spins = ["NoAuthentication", "InvalidShardData", "OverloadedShard"];
+        if event.metadata().target() == SOCKET {
+            let identifies = u64::from(message.0.ends_with("Identifying"));
+            GATEWAY_IDENTIFIES.fetch_add(identifies, Ordering::SeqCst);
+        } else if spins.iter().any(|code| message.0.contains(code)) {
+            GATEWAY_SPINS.store(true, Ordering::SeqCst);
         }
     }
 }
@@ -228,11 +247,14 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_that_will_spin_is_recognised() {
-        let subscriber = tracing_subscriber::registry().with(SpinningShard);
-        tracing::subscriber::with_default(subscriber, || {
-            tracing::error!(target: "serenity::gateway::bridge::shard_runner", "Err: OverloadedShard");
+    fn what_only_serenitys_log_tells_is_recognised() {
+        let gateway = GatewayLog.with_filter(FilterFn::new(GatewayLog::hears));
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(gateway), || {
+            tracing::debug!(target: SOCKET, "[ShardInfo(0, 1)] Identifying");
+            tracing::debug!(target: SOCKET, "[ShardInfo(0, 1)] Sending heartbeat");
+            tracing::error!(target: SHARD_RUNNER, "Err: OverloadedShard");
         });
         assert!(GATEWAY_SPINS.load(Ordering::SeqCst));
+        assert_eq!(GATEWAY_IDENTIFIES.load(Ordering::SeqCst), 1);
     }
 }

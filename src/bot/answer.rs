@@ -77,6 +77,13 @@ enum Stage {
     Lost,
 }
 
+/// Whether an interaction came in time to be answered in time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Age {
+    New,
+    Old,
+}
+
 impl Bot {
     /// Runs the work and sends its answer.
     pub(super) async fn answer(&self, owed: Owed, mut work: Work) {
@@ -100,7 +107,7 @@ impl Bot {
     async fn answer_interaction(&self, owed: Owed, mut work: Work) {
         let mut stage = Stage::Open;
         if self.services.clock.now().since(owed.cause.at) > OLD_ON_ARRIVAL {
-            stage = self.defer(&owed).await;
+            stage = self.defer(&owed, Age::Old).await;
             if stage == Stage::Lost {
                 return;
             }
@@ -111,7 +118,7 @@ impl Bot {
             match timeout_at(owed.received + DEFER_AFTER, &mut work).await {
                 Ok(answer) => answer,
                 Err(_) => {
-                    let (deferred, answer) = futures::join!(self.defer(&owed), work);
+                    let (deferred, answer) = futures::join!(self.defer(&owed, Age::New), work);
                     stage = deferred;
                     answer
                 }
@@ -138,7 +145,7 @@ impl Bot {
         })
     }
 
-    async fn defer(&self, owed: &Owed) -> Stage {
+    async fn defer(&self, owed: &Owed, age: Age) -> Stage {
         let Destination::Interaction { id, token, private, on_message } = &owed.to else {
             return Stage::Open;
         };
@@ -147,10 +154,12 @@ impl Bot {
             (false, true) => json!({ "type": response::DEFERRED_MESSAGE, "data": { "flags": 64 } }),
             (false, false) => json!({ "type": response::DEFERRED_MESSAGE }),
         };
-        match self.sender.callback(&self.services, (*id, token), owed.received, &body, &[]).await {
-            Sent::Done(()) => Stage::Deferred,
-            _ => Stage::Lost,
-        }
+        let (services, interaction) = (&self.services, (*id, token.as_str()));
+        let sent = match age {
+            Age::New => self.sender.callback(services, interaction, owed.received, &body, &[]).await,
+            Age::Old => self.sender.callback_to_old(services, interaction, owed.received, &body).await,
+        };
+        if matches!(sent, Sent::Done(())) { Stage::Deferred } else { Stage::Lost }
     }
 
     /// The first response, in time.
@@ -164,7 +173,7 @@ impl Bot {
             Answer::Update(reply) => (response::MESSAGE, reply),
             Answer::Modal(modal) => return self.open_modal(owed, &modal).await,
             Answer::Nothing => {
-                self.defer(owed).await;
+                self.defer(owed, Age::New).await;
                 return;
             }
         };

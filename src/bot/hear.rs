@@ -15,7 +15,7 @@ use tracing::{Instrument, info_span};
 
 use crate::bot::answer::{Destination, Owed, Work, guarded};
 use crate::bot::doors::{Address, Entry, enter};
-use crate::bot::lanes::{Fresh, Lane};
+use crate::bot::lanes::{Fresh, Lane, Turn};
 use crate::bot::reply::Surface;
 use crate::bot::{Bot, gate};
 use crate::cause::Cause;
@@ -59,6 +59,7 @@ impl Bot {
         if !is_heard(&message, &self.hear_bots, me) {
             return;
         }
+        let turn = self.lanes.place(lane, event);
         let place = self.place(&message, me);
         let prefix: Arc<str> = self.prefix_of(message.guild_id).into();
         let address = Address {
@@ -68,9 +69,11 @@ impl Bot {
             direct: message.guild_id.is_none(),
         };
         let entry = enter(&message.content, &address);
-        if entry == Entry::Chat || !self.is_fresh(event) {
-            self.lanes.leave(lane, event);
+        if entry == Entry::Chat {
             return;
+        }
+        if !self.is_fresh(event) {
+            return turn.leave_to_first();
         }
         let cause = Cause::new(event, lane.0, lane.1);
         let surface =
@@ -87,13 +90,10 @@ impl Bot {
         };
         let Some(place) = place else {
             let text = "⏳ I am still starting up; try again in a few seconds";
-            self.lanes.leave(lane, event);
+            drop(turn);
             return self.answer(owed, Box::pin(async move { refuse(text) })).await;
         };
-        let Some((door, words)) = self.words(entry, &cause) else {
-            self.lanes.leave(lane, event);
-            return;
-        };
+        let Some((door, words)) = self.words(entry, &cause) else { return };
         let context = Context {
             services: self.services.clone(),
             cause: cause.clone(),
@@ -103,13 +103,10 @@ impl Bot {
             prefix,
             has_attachments: !message.attachments.is_empty(),
         };
-        let Some((command, name, work)) = self.work(context, &words) else {
-            self.lanes.leave(lane, event);
-            return;
-        };
+        let Some((command, name, work)) = self.work(context, &words) else { return };
         (owed.command, owed.name) = (command, name);
         let span = info_span!("command", command = name, cause = %cause.id, server_id = cause.server_id);
-        let work = self.in_turn(lane, event, work);
+        let work = in_turn(turn, work);
         self.answer(owed, work).instrument(span).await;
     }
 
@@ -253,9 +250,9 @@ impl Bot {
         work: Box<dyn FnOnce(Context) -> Work + Send>,
     ) {
         let lane = lane(seen.server, seen.user);
+        let turn = self.lanes.place(lane, seen.id.get());
         if !self.is_fresh(seen.id.get()) {
-            self.lanes.leave(lane, seen.id.get());
-            return;
+            return turn.leave_to_first();
         }
         let cause = Cause::new(seen.id.get(), lane.0, lane.1);
         let prefix: Arc<str> = self.prefix_of(seen.server).into();
@@ -283,7 +280,7 @@ impl Bot {
             has_attachments: false,
         };
         let span = info_span!("command", command = ask.name, cause = %cause.id, server_id = cause.server_id);
-        let work = self.in_turn(lane, seen.id.get(), work(context));
+        let work = in_turn(turn, work(context));
         self.answer(owed, work).instrument(span).await;
     }
 
@@ -327,16 +324,6 @@ impl Bot {
                 false
             }
         }
-    }
-
-    /// The work behind its turn in the lane.
-    fn in_turn(&self, lane: Lane, event: u64, work: Work) -> Work {
-        let lanes = self.lanes.clone();
-        async move {
-            let _turn = lanes.turn(lane, event).await;
-            guarded(work).await
-        }
-        .boxed()
     }
 
     /// The prefix of a server: the instance's default.
@@ -445,6 +432,17 @@ fn checked(ctx: Context, command: &'static Command, args: Result<Args, Error>) -
         Ok(args) => (command.run)(ctx, args),
         Err(error) => Box::pin(async move { Err(error) }),
     }
+}
+
+/// The work behind its turn in the lane.
+fn in_turn(turn: Turn, work: Work) -> Work {
+    async move {
+        turn.come().await;
+        let answer = guarded(work).await;
+        drop(turn);
+        answer
+    }
+    .boxed()
 }
 
 /// A command that Discord still lists and we no longer have.

@@ -32,11 +32,13 @@ pub struct Lanes {
     moved: Arc<Mutex<HashMap<Lane, Arc<Notify>>>>,
 }
 
-/// An event's place in its lane; dropping it lets the next one go.
+/// An event's place in its lane. Dropping it, wherever its way ends, lets the next one go: a place that stayed
+/// would hold up its owner for good.
 pub struct Turn {
     lanes: Lanes,
     lane: Lane,
     event: u64,
+    repeated: bool,
 }
 
 impl Lanes {
@@ -50,42 +52,31 @@ impl Lanes {
         }
     }
 
-    /// Waits until `event` is first in its lane; at once if it is in none.
-    pub async fn turn(&self, lane: Lane, event: u64) -> Turn {
-        let turn = Turn { lanes: self.clone(), lane, event };
-        let wait = async {
-            loop {
-                let moved = self.notify(lane);
-                let notified = moved.notified();
-                if self.first_or_absent(lane, event) {
-                    return;
-                }
-                notified.await;
-            }
-        };
-        // Beyond the limit it runs out of turn: late order is worse than none.
-        let _ = timeout(WAIT_MAX, wait).await;
-        turn
+    /// The place of an event that has arrived, or of one that nobody saw arrive, which waits for nothing.
+    pub fn place(&self, lane: Lane, event: u64) -> Turn {
+        Turn { lanes: self.clone(), lane, event, repeated: false }
     }
 
-    /// Forgets an arrival that is not to run: chat, or a second delivery.
-    pub fn leave(&self, lane: Lane, event: u64) {
-        self.remove(lane, |events| events.iter().rposition(|other| *other == event));
-    }
-
-    fn remove(&self, lane: Lane, place: impl Fn(&VecDeque<u64>) -> Option<usize>) {
+    fn remove(&self, turn: &Turn) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(notify) = moved.get(&lane) {
-            notify.notify_waiters();
-        }
-        let events = waiting.entry(lane).or_default();
-        if let Some(place) = place(events) {
+        let Some(events) = waiting.get_mut(&turn.lane) else {
+            moved.remove(&turn.lane);
+            return;
+        };
+        let is_it = |other: &u64| *other == turn.event;
+        // Where an event came twice, the delivery that runs has the first place.
+        let place =
+            if turn.repeated { events.iter().rposition(is_it) } else { events.iter().position(is_it) };
+        if let Some(place) = place {
             events.remove(place);
         }
+        if let Some(notify) = moved.get(&turn.lane) {
+            notify.notify_waiters();
+        }
         if events.is_empty() {
-            waiting.remove(&lane);
-            moved.remove(&lane);
+            waiting.remove(&turn.lane);
+            moved.remove(&turn.lane);
         }
     }
 
@@ -100,10 +91,32 @@ impl Lanes {
     }
 }
 
+impl Turn {
+    /// Waits until the event is first in its lane; at once if it is in none.
+    pub async fn come(&self) {
+        let wait = async {
+            loop {
+                let moved = self.lanes.notify(self.lane);
+                let notified = moved.notified();
+                if self.lanes.first_or_absent(self.lane, self.event) {
+                    return;
+                }
+                notified.await;
+            }
+        };
+        // Beyond the limit it runs out of turn: late order is worse than none.
+        let _ = timeout(WAIT_MAX, wait).await;
+    }
+
+    /// Leaves the lane as a second delivery: the first one keeps its place.
+    pub fn leave_to_first(mut self) {
+        self.repeated = true;
+    }
+}
+
 impl Drop for Turn {
     fn drop(&mut self) {
-        let event = self.event;
-        self.lanes.remove(self.lane, |events| events.iter().position(|other| *other == event));
+        self.lanes.remove(self);
     }
 }
 
@@ -145,6 +158,12 @@ impl Ring {
 mod tests {
     use super::*;
 
+    impl Lanes {
+        fn is_empty(&self) -> bool {
+            self.waiting.lock().unwrap().is_empty() && self.moved.lock().unwrap().is_empty()
+        }
+    }
+
     #[tokio::test]
     async fn a_lane_runs_in_order_of_arrival() {
         let lanes = Lanes::default();
@@ -157,7 +176,8 @@ mod tests {
             .map(|event| {
                 let (lanes, done) = (lanes.clone(), done.clone());
                 tokio::spawn(async move {
-                    let _turn = lanes.turn((1, 1), event).await;
+                    let turn = lanes.place((1, 1), event);
+                    turn.come().await;
                     tokio::task::yield_now().await;
                     done.lock().unwrap().push(event);
                 })
@@ -167,8 +187,7 @@ mod tests {
             task.await.unwrap();
         }
         assert_eq!(*done.lock().unwrap(), (1..=50).collect::<Vec<u64>>());
-        assert!(lanes.waiting.lock().unwrap().is_empty(), "an empty lane takes no memory");
-        assert!(lanes.moved.lock().unwrap().is_empty());
+        assert!(lanes.is_empty(), "an empty lane takes no memory");
     }
 
     #[tokio::test]
@@ -176,8 +195,11 @@ mod tests {
         let lanes = Lanes::default();
         lanes.arrive((1, 1), 10);
         lanes.arrive((1, 2), 11);
-        let _other = lanes.turn((1, 2), 11).await;
-        let _stranger = lanes.turn((1, 1), 99).await;
+        lanes.place((1, 2), 11).come().await;
+        lanes.place((1, 1), 99).come().await;
+        lanes.place((1, 3), 12).come().await;
+        drop(lanes.place((1, 1), 10));
+        assert!(lanes.is_empty());
     }
 
     #[tokio::test]
@@ -186,10 +208,21 @@ mod tests {
         for event in [1, 1, 2] {
             lanes.arrive((1, 1), event);
         }
-        let first = lanes.turn((1, 1), 1).await;
-        lanes.leave((1, 1), 1);
+        let first = lanes.place((1, 1), 1);
+        lanes.place((1, 1), 1).leave_to_first();
         assert!(!lanes.first_or_absent((1, 1), 2));
         drop(first);
+        assert!(lanes.first_or_absent((1, 1), 2));
+    }
+
+    #[tokio::test]
+    async fn a_place_that_is_given_up_before_its_turn_holds_up_nobody() {
+        let lanes = Lanes::default();
+        lanes.arrive((1, 1), 1);
+        lanes.arrive((1, 1), 2);
+        let turn = lanes.place((1, 1), 1);
+        // As the work of an interaction that expired: it is dropped without having been begun.
+        drop(async move { turn.come().await });
         assert!(lanes.first_or_absent((1, 1), 2));
     }
 

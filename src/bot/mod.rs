@@ -8,54 +8,47 @@
 //! Invariants: an event runs once and gets one answer; nothing but the given address is dialled; nobody is
 //! pinged by accident; the token is in no log.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use anyhow::Context as _;
-use futures::StreamExt;
 use secrecy::{ExposeSecret, SecretString};
 use serenity::all::{
-    ApplicationFlags, Cache, ConnectionStage, Context as Gateway, CreateAllowedMentions, Event, EventHandler,
-    GatewayError, GatewayIntents, Guild, GuildId, Http, HttpBuilder, Interaction, Message, Ready,
-    ResumedEvent, ShardId, ShardManager, ShardManagerOptions, ShardMessenger, ShardStageUpdateEvent,
-    UnavailableGuild,
+    ApplicationFlags, Cache, CreateAllowedMentions, GatewayError, GatewayIntents, Http, HttpBuilder,
 };
-use serenity::async_trait;
-use serenity::collector::collect;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::commands::{ALL, Registry};
 use crate::context::Services;
 use crate::tasks::Tasks;
-use crate::telemetry::KindLabels;
 
 mod answer;
 mod doors;
 mod gate;
 mod hear;
 pub mod lanes;
+pub mod limits;
 pub mod register;
 pub mod reply;
 pub mod send;
+mod session;
 pub mod watchdog;
 
 use lanes::{Lanes, Ring};
+use limits::GlobalLimit;
 use send::Sender;
+use session::{End, Heard};
 
 /// How long running commands may go on after the gateway is closed.
 const GRACE: Duration = Duration::from_secs(10);
-/// How long shards may take to close.
-const CLOSE_LIMIT: Duration = Duration::from_secs(6);
-/// One REST call. Uploads of the answers we send are small.
-const REQUEST_LIMIT: Duration = Duration::from_secs(15);
+/// How long background work may take to write down what it still holds.
+const FLUSH_LIMIT: Duration = Duration::from_secs(5);
+/// How long all the rest may take to end.
+const DRAIN_LIMIT: Duration = Duration::from_secs(3);
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// Pauses between attempts at start and at registration.
-const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(300));
 /// Session starts that must be left beyond one for each shard.
 const STARTS_SPARE: u64 = 50;
 
@@ -73,6 +66,41 @@ pub struct Settings {
     pub hear_bots: Vec<u64>,
     /// Keep Discord's rate limits ourselves at another server; a simulated one needs none.
     pub paced: bool,
+    pub patience: Patience,
+}
+
+/// How long the bot waits before it helps itself. The defaults are made for Discord.
+#[derive(Clone, Debug)]
+pub struct Patience {
+    /// A shard that is not connected by then hangs.
+    pub connected: Duration,
+    /// Longer than this without an acknowledged heartbeat, a connected shard hangs.
+    pub acknowledged: Duration,
+    /// One REST call.
+    pub request: Duration,
+    /// The first and the longest pause between attempts at the start and at registration.
+    pub retry: (Duration, Duration),
+    /// IDENTIFYs beyond one for each shard, and the time in which they are counted.
+    pub identifies: (usize, Duration),
+    /// Where only the operator can help, a supervisor must not start the process again and again: every
+    /// start uses up one of Discord's session starts.
+    pub operator: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            connected: Duration::from_secs(60),
+            // Two and a half of Discord's heartbeat intervals.
+            acknowledged: Duration::from_secs(105),
+            // Uploads of the answers we send are small.
+            request: Duration::from_secs(15),
+            retry: (Duration::from_secs(2), Duration::from_secs(300)),
+            // Discord resets the token after 1,000 a day.
+            identifies: (10, Duration::from_secs(600)),
+            operator: Duration::from_secs(60),
+        }
+    }
 }
 
 /// How the process should end: [`Exit::code`] is its status.
@@ -101,23 +129,36 @@ impl Exit {
 pub struct Connection {
     pub http: Arc<Http>,
     pub cache: Arc<Cache>,
+    global_limit: GlobalLimit,
     gateway_url: String,
     shards: Range<u32>,
     shards_total: u32,
     content_allowed: bool,
 }
 
-/// The REST client. With a proxy, serenity's limiter must be off: it builds its own requests, and they and
-/// the token would go to discord.com. So both are set here and nowhere else.
-fn http(settings: &Settings) -> anyhow::Result<Http> {
-    let client = reqwest::Client::builder().connect_timeout(CONNECT_LIMIT).timeout(REQUEST_LIMIT).build()?;
+/// The REST client, and what it is told about the limit of all calls. With a proxy, serenity's limiter must be
+/// off: it builds its own requests, and they and the token would go to discord.com. So both are set here and
+/// nowhere else.
+fn http(settings: &Settings) -> anyhow::Result<(Http, GlobalLimit)> {
+    let client = reqwest::Client::builder()
+        .connect_timeout(CONNECT_LIMIT)
+        .timeout(settings.patience.request)
+        // The token goes to the given address and to no other.
+        .redirect(reqwest::redirect::Policy::none())
+        .build()?;
     let builder = HttpBuilder::new(settings.token.expose_secret())
         .client(client)
         .default_allowed_mentions(CreateAllowedMentions::new());
-    Ok(match &settings.api_url {
+    let limit = GlobalLimit::default();
+    let mut http = match &settings.api_url {
         Some(url) => builder.proxy(base(url)).ratelimiter_disabled(true).build(),
         None => builder.build(),
-    })
+    };
+    if let Some(limiter) = &mut http.ratelimiter {
+        let limit = limit.clone();
+        limiter.set_ratelimit_callback(Box::new(move |info| limit.note(&info)));
+    }
+    Ok((http, limit))
 }
 
 /// serenity adds `/api/v10` itself.
@@ -129,35 +170,40 @@ fn base(url: &str) -> &str {
 
 /// Asks for the gateway, the application and the shards; tries until it has them or they are refused.
 pub async fn connect(settings: &Settings, shutdown: &CancellationToken) -> Result<Connection, Exit> {
-    let http = http(settings).map_err(|error| Exit::Operator(format!("{error:#}")))?;
-    let mut pause = RETRY.0;
+    shutdown.run_until_cancelled(keep_asking(settings)).await.unwrap_or(Err(Exit::Asked))
+}
+
+async fn keep_asking(settings: &Settings) -> Result<Connection, Exit> {
+    let (http, limit) = http(settings).map_err(|error| Exit::Operator(format!("{error:#}")))?;
+    let mut pause = settings.patience.retry.0;
     loop {
         let error = match ask(&http, settings).await {
-            Ok(asked) => return asked.into_connection(http, settings, shutdown).await,
+            Ok(asked) => return Ok(asked.into_connection(http, limit, settings).await),
             Err(error) => error,
         };
-        if let serenity::Error::Http(http_error) = &error
-            && http_error.status_code().is_some_and(|status| status.as_u16() == 401)
-        {
+        if status(&error) == Some(401) {
             let advice = "Discord does not know this token; put the right one into DISCORD_TOKEN";
             return Err(Exit::Operator(advice.into()));
         }
         warn!(%error, "Discord could not be reached; trying again");
-        tokio::select! {
-            () = sleep(pause) => pause = (pause * 2).min(RETRY.1),
-            () = shutdown.cancelled() => return Err(Exit::Asked),
-        }
+        sleep(pause).await;
+        pause = (pause * 2).min(settings.patience.retry.1);
     }
+}
+
+fn status(error: &serenity::Error) -> Option<u16> {
+    let serenity::Error::Http(error) = error else { return None };
+    error.status_code().map(|status| status.as_u16())
 }
 
 /// Tries the token and what it is allowed to do, for people: what was found, or what to do.
 pub async fn examine(settings: &Settings) -> Result<String, String> {
-    let http = http(settings).map_err(|error| format!("{error:#}"))?;
-    let Asked { gateway, application } = ask(&http, settings).await.map_err(|error| match &error {
-        serenity::Error::Http(inner) if inner.status_code().is_some_and(|status| status.as_u16() == 401) => {
+    let (http, _) = http(settings).map_err(|error| format!("{error:#}"))?;
+    let Asked { gateway, application } = ask(&http, settings).await.map_err(|error| match status(&error) {
+        Some(401) => {
             "this token is not known; reset it in the developer portal, under Bot, and put it into DISCORD_TOKEN".into()
         }
-        other => format!("no answer ({other}); is the network there, and DISCORD_API_URL right?"),
+        _ => format!("no answer ({error}); is the network there, and DISCORD_API_URL right?"),
     })?;
     let flags = application.flags.unwrap_or(ApplicationFlags::empty());
     if settings.content_intent && !flags.intersects(content_flags()) {
@@ -190,12 +236,7 @@ async fn ask(http: &Http, settings: &Settings) -> serenity::Result<Asked> {
 }
 
 impl Asked {
-    async fn into_connection(
-        self,
-        http: Http,
-        settings: &Settings,
-        shutdown: &CancellationToken,
-    ) -> Result<Connection, Exit> {
+    async fn into_connection(self, http: Http, global_limit: GlobalLimit, settings: &Settings) -> Connection {
         let recommended = self.gateway.shards.max(1);
         let (shards, shards_total) = settings.shards.clone().unwrap_or((0..recommended, recommended));
         let limit = &self.gateway.session_start_limit;
@@ -206,23 +247,21 @@ impl Asked {
                 seconds = pause.as_secs(),
                 "too few session starts left; waiting"
             );
-            tokio::select! {
-                () = sleep(pause) => {}
-                () = shutdown.cancelled() => return Err(Exit::Asked),
-            }
+            sleep(pause).await;
         }
         http.set_application_id(self.application.id);
         let flags = self.application.flags.unwrap_or(ApplicationFlags::empty());
         let mut cache_settings = serenity::cache::Settings::default();
         cache_settings.max_messages = 0;
-        Ok(Connection {
+        Connection {
             http: Arc::new(http),
             cache: Arc::new(Cache::new_with_settings(cache_settings)),
+            global_limit,
             gateway_url: self.gateway.url.trim_end_matches('/').to_owned(),
             shards,
             shards_total,
             content_allowed: flags.intersects(content_flags()),
-        })
+        }
     }
 }
 
@@ -234,13 +273,17 @@ pub(crate) struct Bot {
     lanes: Lanes,
     ring: Ring,
     hear_bots: Vec<u64>,
-    tasks: Tasks,
-    /// When each shard last heard anything, to tell the length of a gap.
-    heard: Mutex<HashMap<ShardId, Instant>>,
-    identifies: Mutex<Vec<Instant>>,
+    patience: Patience,
+    shutdown: CancellationToken,
+    /// Commands that are running.
+    commands: Tasks,
+    /// What lasts beside the gateway; it ends after the last command, because it writes down what they counted.
+    background: Tasks,
+    heard: Heard,
 }
 
-/// Joins Discord and answers until told to stop, or until going on makes no sense.
+/// Joins Discord and answers until told to stop, or until going on makes no sense. Events end first, then
+/// commands, then what writes to the store.
 pub async fn run(
     connection: Connection,
     services: Arc<Services>,
@@ -249,46 +292,92 @@ pub async fn run(
 ) -> Exit {
     let bot = Arc::new(Bot {
         registry: Registry::new(ALL),
-        sender: Sender::new(settings.paced && settings.api_url.is_some()),
+        sender: Sender::new(settings.paced && settings.api_url.is_some(), connection.global_limit.clone()),
         lanes: Lanes::default(),
         ring: Ring::default(),
         hear_bots: settings.hear_bots.clone(),
-        tasks: tasks.clone(),
-        heard: Mutex::default(),
-        identifies: Mutex::default(),
-        services: services.clone(),
+        patience: settings.patience.clone(),
+        shutdown: tasks.shutdown(),
+        commands: Tasks::new(),
+        background: Tasks::new(),
+        heard: Heard::default(),
+        services,
     });
-    for feature in ALL {
-        if let Some(background) = feature.background {
-            tasks.spawn(feature.name, background(services.clone(), tasks.shutdown()));
+    bot.start_background(&connection);
+    let exit = bot.stay(&connection, settings.content_intent).await;
+    bot.commands.stop();
+    if !bot.commands.wait(GRACE).await {
+        warn!(seconds = GRACE.as_secs(), "some commands did not end in time");
+    }
+    bot.background.stop();
+    if !bot.background.wait(FLUSH_LIMIT).await {
+        warn!(seconds = FLUSH_LIMIT.as_secs(), "some background work did not end in time");
+    }
+    exit
+}
+
+impl Bot {
+    fn start_background(self: &Arc<Self>, connection: &Connection) {
+        let (services, shutdown) = (&self.services, self.background.shutdown());
+        for feature in ALL {
+            if let Some(background) = feature.background {
+                self.background.spawn(feature.name, background(services.clone(), shutdown.clone()));
+            }
+        }
+        let forget =
+            limits::forget_free_routes(connection.http.clone(), services.clock.clone(), shutdown.clone());
+        self.background.spawn("routes", forget);
+        if connection.shards.start == 0 {
+            self.background.spawn_job("registration", register_commands(self.clone()));
         }
     }
-    if connection.shards.start == 0 {
-        tasks.spawn_job("registration", register_commands(bot.clone()));
+
+    /// One session after another, until none makes sense.
+    async fn stay(self: &Arc<Self>, connection: &Connection, wants_content: bool) -> Exit {
+        let health = &self.services.health;
+        let mut content = wants_content && connection.content_allowed;
+        if !content {
+            warn!(
+                "without the Message Content intent: commands work by mention, direct message and slash only"
+            );
+        }
+        loop {
+            health.content_intent.store(content, Ordering::SeqCst);
+            let end = session::run(self, connection, intents(content)).await;
+            if let End::Trouble(why) | End::TooManyIdentifies { why, .. } = &end {
+                error!(why, "the bot cannot go on");
+                *health.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.clone());
+            }
+            return match end {
+                End::Asked => Exit::Asked,
+                End::Trouble(why) => Exit::Again(why),
+                End::TooManyIdentifies { why, until } => self.sit_out(why, until).await,
+                End::TokenRefused => Exit::Operator("Discord does not know the token any more".into()),
+                End::Gateway(GatewayError::DisallowedGatewayIntents) if content => {
+                    warn!(
+                        "Discord refused the Message Content intent; going on without it. Turn it on in the \
+                         developer portal, under Bot: https://discord.com/developers/applications"
+                    );
+                    content = false;
+                    continue;
+                }
+                End::Gateway(GatewayError::InvalidAuthentication) => {
+                    Exit::Operator("Discord refused the token at the gateway".into())
+                }
+                End::Gateway(
+                    error @ (GatewayError::DisallowedGatewayIntents | GatewayError::InvalidGatewayIntents),
+                ) => Exit::Operator(format!("Discord refused the gateway intents: {error}")),
+                End::Gateway(error) => Exit::Again(format!("the gateway ended: {error}")),
+            };
+        }
     }
-    let mut content = settings.content_intent && connection.content_allowed;
-    if !content {
-        warn!("without the Message Content intent: commands work by mention, direct message and slash only");
-    }
-    loop {
-        services.health.content_intent.store(content, Ordering::SeqCst);
-        match session(&bot, &connection, intents(content)).await {
-            Err(GatewayError::DisallowedGatewayIntents) if content => {
-                warn!(
-                    "Discord refused the Message Content intent; going on without it. Turn it on in the \
-                     developer portal, under Bot: https://discord.com/developers/applications"
-                );
-                content = false;
-            }
-            Err(GatewayError::InvalidAuthentication) => {
-                return Exit::Operator("Discord refused the token at the gateway".into());
-            }
-            Err(error @ (GatewayError::DisallowedGatewayIntents | GatewayError::InvalidGatewayIntents)) => {
-                return Exit::Operator(format!("Discord refused the gateway intents: {error}"));
-            }
-            Err(error) => return Exit::Again(format!("the gateway ended: {error}")),
-            Ok(()) if tasks.failed() => return Exit::Again("a part of the bot ended early".into()),
-            Ok(()) => return Exit::Asked,
+
+    /// Stays away from the gateway until Discord no longer counts the last IDENTIFYs: a new process would go
+    /// on with them.
+    async fn sit_out(&self, why: String, until: Instant) -> Exit {
+        match self.shutdown.run_until_cancelled(sleep_until(until)).await {
+            Some(()) => Exit::Again(why),
+            None => Exit::Asked,
         }
     }
 }
@@ -299,167 +388,31 @@ fn intents(content: bool) -> GatewayIntents {
     if content { always | GatewayIntents::MESSAGE_CONTENT } else { always }
 }
 
-/// One life of the gateway, all shards of this process. The manager is built by hand: serenity's client would
-/// ask for the gateway's address itself and, failing that, take the token to Discord's own.
-async fn session(
-    bot: &Arc<Bot>,
-    connection: &Connection,
-    intents: GatewayIntents,
-) -> Result<(), GatewayError> {
-    let shutdown = bot.tasks.shutdown();
-    let (manager, mut ended) = ShardManager::new(ShardManagerOptions {
-        data: Arc::default(),
-        event_handlers: vec![Arc::new(Handler(bot.clone()))],
-        raw_event_handlers: Vec::new(),
-        shard_index: connection.shards.start,
-        shard_init: connection.shards.end - connection.shards.start,
-        shard_total: connection.shards_total,
-        ws_url: Arc::new(tokio::sync::Mutex::new(connection.gateway_url.clone())),
-        cache: connection.cache.clone(),
-        http: connection.http.clone(),
-        intents,
-        presence: None,
-    });
-    let wanted = connection.shards.end - connection.shards.start;
-    bot.services.health.shards_wanted.store(u64::from(wanted), Ordering::SeqCst);
-    let _ = manager.initialize();
-    let watch = watchdog::watch_shards(bot.clone(), manager.clone(), connection.shards.clone());
-    let outcome = tokio::select! {
-        outcome = ended.next() => outcome.unwrap_or(Ok(())),
-        never = watch => match never {},
-        () = shutdown.cancelled() => Ok(()),
-    };
-    // Without a runner this returns at once, and after an error other shards still run.
-    let _ = tokio::time::timeout(CLOSE_LIMIT, manager.shutdown_all()).await;
-    bot.services.health.shards_connected.store(0, Ordering::SeqCst);
-    outcome
-}
-
-/// Waits for running commands and background work, in the order of shutdown.
+/// Waits for what is left after the bot has ended.
 pub async fn drain(tasks: &Tasks) {
-    if !tasks.wait(GRACE).await {
-        warn!(seconds = GRACE.as_secs(), "some work did not end in time");
+    if !tasks.wait(DRAIN_LIMIT).await {
+        warn!(seconds = DRAIN_LIMIT.as_secs(), "some work did not end in time");
     }
 }
 
 /// Puts the command list, once per process; the other doors work meanwhile.
 async fn register_commands(bot: Arc<Bot>) {
     let list = register::commands(&bot.registry);
-    let (shutdown, mut pause) = (bot.tasks.shutdown(), RETRY.0);
-    loop {
-        match bot.services.discord.http.create_global_commands(&list).await.context("register commands") {
-            Ok(registered) => return info!(commands = registered.len(), "registered slash commands"),
-            Err(error) => warn!(error = format!("{error:#}"), "slash commands are not registered yet"),
-        }
-        tokio::select! {
-            () = sleep(pause) => pause = (pause * 2).min(RETRY.1),
-            () = shutdown.cancelled() => return,
-        }
-    }
-}
-
-struct Handler(Arc<Bot>);
-
-#[async_trait]
-impl EventHandler for Handler {
-    async fn ready(&self, gateway: Gateway, ready: Ready) {
-        let bot = &self.0;
-        info!(shard = gateway.shard_id.0, servers = ready.guilds.len(), name = %ready.user.name, "connected");
-        bot.services.metrics.servers.set(i64::try_from(gateway.cache.guild_count()).unwrap_or(i64::MAX));
-        let before =
-            bot.heard.lock().unwrap_or_else(PoisonError::into_inner).insert(gateway.shard_id, Instant::now());
-        if let Some(before) = before {
-            let gap = before.elapsed();
-            bot.services.metrics.gap_seconds.inc_by(gap.as_secs());
-            warn!(
-                shard = gateway.shard_id.0,
-                seconds = gap.as_secs(),
-                "a new session: events in between are lost"
-            );
-        }
-        keep_order(bot, gateway.shard_id, &gateway.shard);
-    }
-
-    async fn resume(&self, gateway: Gateway, _: ResumedEvent) {
-        self.0.services.metrics.resumes.inc();
-        info!(shard = gateway.shard_id.0, "resumed");
-    }
-
-    async fn shard_stage_update(&self, _: Gateway, update: ShardStageUpdateEvent) {
-        if update.new == ConnectionStage::Identifying {
-            self.0.services.metrics.identifies.inc();
-            self.0.identifies.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
-        }
-    }
-
-    async fn guild_create(&self, gateway: Gateway, _: Guild, _: Option<bool>) {
-        let servers = i64::try_from(gateway.cache.guild_count()).unwrap_or(i64::MAX);
-        self.0.services.metrics.servers.set(servers);
-    }
-
-    async fn guild_delete(&self, gateway: Gateway, gone: UnavailableGuild, _: Option<Guild>) {
-        let gone: GuildId = gone.id;
-        info!(server_id = gone.get(), "a server is gone");
-        let servers = i64::try_from(gateway.cache.guild_count()).unwrap_or(i64::MAX);
-        self.0.services.metrics.servers.set(servers);
-    }
-
-    async fn message(&self, _: Gateway, message: Message) {
-        let _job = self.0.tasks.job();
-        self.0.on_message(message, Instant::now()).await;
-    }
-
-    async fn interaction_create(&self, _: Gateway, interaction: Interaction) {
-        let _job = self.0.tasks.job();
-        self.0.on_interaction(interaction, Instant::now()).await;
-    }
-}
-
-/// Writes down the order of events, on the shard's own task: see [`lanes`].
-fn keep_order(bot: &Arc<Bot>, shard: ShardId, messenger: &ShardMessenger) {
-    let weak = Arc::downgrade(bot);
-    let me = bot.services.discord.cache.current_user().id;
-    let stream = collect(messenger, move |event| {
-        let bot = weak.upgrade()?;
-        bot.heard.lock().unwrap_or_else(PoisonError::into_inner).insert(shard, Instant::now());
-        match event {
-            Event::MessageCreate(event) if hear::is_heard(&event.message, &bot.hear_bots, me) => {
-                let message = &event.message;
-                bot.lanes.arrive(hear::lane(message.guild_id, message.author.id), message.id.get());
-            }
-            Event::InteractionCreate(event) => {
-                if let Some((server, user, id)) = ordered(&event.interaction) {
-                    bot.lanes.arrive(hear::lane(server, user), id);
+    let keep_trying = async {
+        let mut pause = bot.patience.retry.0;
+        loop {
+            match bot.services.discord.http.create_global_commands(&list).await {
+                Ok(registered) => return info!(commands = registered.len(), "registered slash commands"),
+                Err(error) => {
+                    bot.sender.note(&error);
+                    warn!(%error, "slash commands are not registered yet");
                 }
             }
-            Event::Unknown(event) => {
-                let kind = KindLabels { kind: event.kind.clone() };
-                bot.services.metrics.unparsed.get_or_create(&kind).inc();
-                warn!(kind = event.kind, "an event of the gateway could not be read");
-            }
-            _ => {}
+            sleep(pause).await;
+            pause = (pause * 2).min(bot.patience.retry.1);
         }
-        None::<()>
-    });
-    // The collector lives as long as somebody listens to its stream, which never says anything.
-    let shutdown = bot.tasks.shutdown();
-    bot.tasks.spawn_job("order", async move {
-        let mut stream = std::pin::pin!(stream);
-        tokio::select! {
-            _ = stream.next() => {}
-            () = shutdown.cancelled() => {}
-        }
-    });
-}
-
-/// Suggestions have no order; everything else a person does has.
-fn ordered(interaction: &Interaction) -> Option<(Option<GuildId>, serenity::all::UserId, u64)> {
-    match interaction {
-        Interaction::Command(i) => Some((i.guild_id, i.user.id, i.id.get())),
-        Interaction::Component(i) => Some((i.guild_id, i.user.id, i.id.get())),
-        Interaction::Modal(i) => Some((i.guild_id, i.user.id, i.id.get())),
-        _ => None,
-    }
+    };
+    bot.shutdown.run_until_cancelled(keep_trying).await;
 }
 
 #[cfg(test)]

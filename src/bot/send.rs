@@ -13,12 +13,16 @@ use rand::Rng;
 use serde_json::Value;
 use serenity::all::{ChannelId, CreateAttachment, HttpError, InteractionId, Message};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use crate::bot::limits::{GlobalLimit, Pacing};
 use crate::context::{File, Services};
 
 /// Back-off between attempts: doubles from the first to the last, with full jitter.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(4));
+/// Pauses after a 429 that came without its `retry_after`, as with serenity's limiter off.
+const LIMITED_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
 /// How long a message is tried. Discord keeps a nonce for some minutes, so this stays well inside.
 const MESSAGE_LIMIT: Duration = Duration::from_secs(60);
 /// How long the edit of a deferred answer is tried; its token lasts 15 minutes.
@@ -36,6 +40,8 @@ const FORBIDDEN_MAX: usize = 10_000;
 /// Discord's error codes that decide something here.
 /// <https://discord.com/developers/docs/topics/opcodes-and-status-codes#json>
 mod code {
+    /// With status 401: the token is not known any more. An expired interaction is 50027.
+    pub const UNAUTHORIZED: isize = 0;
     pub const ALREADY_ACKNOWLEDGED: isize = 40060;
     pub const CANNOT_REPLY_WITHOUT_HISTORY: isize = 160_002;
     pub const INVALID_FORM: isize = 50035;
@@ -72,13 +78,33 @@ enum Repeat {
 /// Sends, retries and remembers where we may not speak.
 pub struct Sender {
     pacing: Option<Pacing>,
+    global: GlobalLimit,
     forbidden: Mutex<HashMap<u64, Instant>>,
+    token_refused: CancellationToken,
 }
 
 impl Sender {
     /// `paced`: keep Discord's limits ourselves, where serenity's limiter cannot (see `bot::http`).
-    pub fn new(paced: bool) -> Self {
-        Self { pacing: paced.then(Pacing::default), forbidden: Mutex::default() }
+    pub fn new(paced: bool, global: GlobalLimit) -> Self {
+        Self {
+            pacing: paced.then(Pacing::default),
+            global,
+            forbidden: Mutex::default(),
+            token_refused: CancellationToken::new(),
+        }
+    }
+
+    /// Cancelled once Discord has said that it does not know our token: every further call would be refused,
+    /// and too many refusals block our address.
+    pub fn token_refused(&self) -> &CancellationToken {
+        &self.token_refused
+    }
+
+    /// Looks at the error of a call that was not sent from here.
+    pub fn note(&self, error: &serenity::Error) {
+        if is_token_refused(error) {
+            self.token_refused.cancel();
+        }
     }
 
     /// A new message, as a reply to `reply_to` where that is given. `body` carries the nonce.
@@ -139,36 +165,60 @@ impl Sender {
         body: &Value,
         files: &[File],
     ) -> Sent<()> {
+        let sent = self.callback_attempts(services, interaction, received, body, files).await;
+        if matches!(sent, Sent::Expired | Sent::Unknown) {
+            services.metrics.late_acks.inc();
+        }
+        sent
+    }
+
+    /// The same for an interaction that was old when it arrived: it is not our fault if it has expired.
+    pub async fn callback_to_old(
+        &self,
+        services: &Services,
+        interaction: (u64, &str),
+        received: Instant,
+        body: &Value,
+    ) -> Sent<()> {
+        self.callback_attempts(services, interaction, received, body, &[]).await
+    }
+
+    async fn callback_attempts(
+        &self,
+        services: &Services,
+        interaction: (u64, &str),
+        received: Instant,
+        body: &Value,
+        files: &[File],
+    ) -> Sent<()> {
         let (id, token) = interaction;
         let deadline = received + CALLBACK_LIMIT;
         let mut lost = false;
         loop {
+            // Interactions are not counted in the global limit, so nothing waits for it here.
             let call = services.discord.http.create_interaction_response(
                 InteractionId::new(id),
                 token,
                 body,
                 attachments(files),
             );
-            match classify(services, "callback", timeout(CALLBACK_ATTEMPT, call).await) {
+            match self.classify(services, "callback", timeout(CALLBACK_ATTEMPT, call).await) {
                 Try::Ok(()) => return Sent::Done(()),
                 // After an attempt of ours whose answer was lost, it was most likely that one.
                 Try::No { code: code::ALREADY_ACKNOWLEDGED, .. } if lost => return Sent::Done(()),
                 Try::No { code: code::ALREADY_ACKNOWLEDGED, .. } => return Sent::AnsweredElsewhere,
-                Try::No { code: code::UNKNOWN_INTERACTION, .. } => {
-                    services.metrics.late_acks.inc();
-                    return Sent::Expired;
-                }
+                Try::No { code: code::UNKNOWN_INTERACTION, .. } => return Sent::Expired,
                 Try::No { .. } => return Sent::Refused,
                 Try::Unknown => lost = true,
-                Try::Again => {}
+                Try::Limited | Try::NotConnected => {}
             }
-            if Instant::now() >= deadline {
-                services.metrics.late_acks.inc();
+            // 2.8 s leave no time for a long back-off.
+            let pause = jitter(BACKOFF.0, 0.2..0.6);
+            if Instant::now() + pause >= deadline {
                 return Sent::Unknown;
             }
             services.metrics.retries.get_or_create(&kind("callback")).inc();
-            // 2.8 s leave no time for a long back-off.
-            sleep(jitter(BACKOFF.0, 0.2..0.6)).await;
+            sleep(pause).await;
         }
     }
 
@@ -203,7 +253,7 @@ impl Sender {
     pub async fn typing(&self, services: &Services, channel_id: u64) {
         if !self.is_forbidden(channel_id) {
             let call = services.discord.http.broadcast_typing(ChannelId::new(channel_id));
-            let _ = classify(services, "typing", timeout(CALLBACK_ATTEMPT, call).await);
+            let _ = self.classify(services, "typing", timeout(CALLBACK_ATTEMPT, call).await);
         }
     }
 
@@ -219,24 +269,33 @@ impl Sender {
     where
         F: Future<Output = serenity::Result<T>>,
     {
-        let mut pause = BACKOFF.0;
+        let (mut pause, mut limited_pause) = (BACKOFF.0, LIMITED_BACKOFF.0);
         loop {
+            self.global.pass().await;
             if let Some(pacing) = &self.pacing {
                 pacing.before_request().await;
             }
             let limit = deadline.min(Instant::now() + each);
-            match classify(services, route, timeout_at(limit, call()).await) {
+            let wait = match self.classify(services, route, timeout_at(limit, call()).await) {
                 Try::Ok(done) => return Outcome::Ok(done),
                 Try::No { code, about_reference } => return Outcome::No { code, about_reference },
                 Try::Unknown if repeat == Repeat::WhenCertain => break,
-                Try::Unknown | Try::Again => {}
-            }
-            if Instant::now() + pause >= deadline {
+                Try::Limited => {
+                    let wait = jitter(limited_pause, 1.0..1.5);
+                    limited_pause = (limited_pause * 2).min(LIMITED_BACKOFF.1);
+                    wait
+                }
+                Try::Unknown | Try::NotConnected => {
+                    let wait = jitter(pause, 0.0..1.0);
+                    pause = (pause * 2).min(BACKOFF.1);
+                    wait
+                }
+            };
+            if Instant::now() + wait >= deadline {
                 break;
             }
             services.metrics.retries.get_or_create(&kind(route)).inc();
-            sleep(jitter(pause, 0.0..1.0)).await;
-            pause = (pause * 2).min(BACKOFF.1);
+            sleep(wait).await;
         }
         services.metrics.unknown_outcomes.get_or_create(&kind(route)).inc();
         warn!(route, "Discord gave no answer; the outcome is unknown");
@@ -299,123 +358,70 @@ enum Try<T> {
         code: isize,
         about_reference: bool,
     },
-    /// Nothing can have happened: a rate limit, or no connection.
-    Again,
+    /// Nothing can have happened: a rate limit.
+    Limited,
+    /// Nothing can have happened: no connection was made.
+    NotConnected,
     /// It may have happened.
     Unknown,
 }
 
-/// Decides by status, then by code, never by text: with a proxy in between the body may be anything.
-fn classify<T>(
-    services: &Services,
-    route: &'static str,
-    result: Result<serenity::Result<T>, tokio::time::error::Elapsed>,
-) -> Try<T> {
-    let error = match result {
-        Err(_) => {
-            services.metrics.request(route, 0);
-            return Try::Unknown;
-        }
-        Ok(Ok(done)) => {
-            services.metrics.request(route, 200);
-            return Try::Ok(done);
-        }
-        Ok(Err(error)) => error,
-    };
-    match error {
-        serenity::Error::Http(HttpError::UnsuccessfulRequest(response)) => {
-            let status = response.status_code.as_u16();
-            services.metrics.request(route, status);
-            match status {
-                429 => Try::Again,
-                500.. => Try::Unknown,
-                _ => {
-                    let code = response.error.code;
-                    if code != code::ALREADY_ACKNOWLEDGED && code != code::UNKNOWN_INTERACTION {
-                        warn!(route, status, code, reason = %response.error.message, fields = ?response.error.errors,
+impl Sender {
+    /// Decides by status, then by code, never by text: with a proxy in between the body may be anything.
+    fn classify<T>(
+        &self,
+        services: &Services,
+        route: &'static str,
+        result: Result<serenity::Result<T>, tokio::time::error::Elapsed>,
+    ) -> Try<T> {
+        let error = match result {
+            Err(_) => {
+                services.metrics.request(route, 0);
+                return Try::Unknown;
+            }
+            Ok(Ok(done)) => {
+                services.metrics.request(route, 200);
+                return Try::Ok(done);
+            }
+            Ok(Err(error)) => error,
+        };
+        self.note(&error);
+        match error {
+            serenity::Error::Http(HttpError::UnsuccessfulRequest(response)) => {
+                let status = response.status_code.as_u16();
+                services.metrics.request(route, status);
+                match status {
+                    429 => Try::Limited,
+                    500.. => Try::Unknown,
+                    _ => {
+                        let code = response.error.code;
+                        if code != code::ALREADY_ACKNOWLEDGED && code != code::UNKNOWN_INTERACTION {
+                            warn!(route, status, code, reason = %response.error.message, fields = ?response.error.errors,
                             "Discord refused a call");
+                        }
+                        let about_reference =
+                            response.error.errors.iter().any(|e| e.path.starts_with("message_reference"));
+                        Try::No { code, about_reference }
                     }
-                    let about_reference =
-                        response.error.errors.iter().any(|e| e.path.starts_with("message_reference"));
-                    Try::No { code, about_reference }
                 }
             }
-        }
-        serenity::Error::Http(HttpError::Request(error)) => {
-            services.metrics.request(route, 0);
-            debug!(route, %error, "no answer from Discord");
-            if error.is_connect() { Try::Again } else { Try::Unknown }
-        }
-        // The call succeeded, but its body could not be read: it may have been cut.
-        other => {
-            services.metrics.request(route, 0);
-            debug!(route, error = %other, "an answer of Discord could not be read");
-            Try::Unknown
-        }
-    }
-}
-
-/// Discord allows 50 requests a second; this leaves room for what is sent past it.
-const REQUESTS_A_SECOND: u32 = 40;
-/// New messages in one channel within [`CHANNEL_WINDOW`].
-const CHANNEL_MESSAGES: usize = 5;
-const CHANNEL_WINDOW: Duration = Duration::from_secs(5);
-/// Channels whose pace is kept in memory.
-const PACED_CHANNELS_MAX: usize = 10_000;
-
-/// Keeps Discord's limits where serenity's limiter is off: it knows no proxies.
-#[derive(Default)]
-struct Pacing {
-    next_request: Mutex<Option<Instant>>,
-    channels: Mutex<HashMap<u64, Vec<Instant>>>,
-}
-
-impl Pacing {
-    async fn before_request(&self) {
-        let turn = {
-            let mut next = self.next_request.lock().unwrap_or_else(PoisonError::into_inner);
-            let turn = next.unwrap_or_else(Instant::now).max(Instant::now());
-            *next = Some(turn + Duration::from_secs(1) / REQUESTS_A_SECOND);
-            turn
-        };
-        tokio::time::sleep_until(turn).await;
-    }
-
-    async fn before_message(&self, channel_id: u64) {
-        let turn = {
-            let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-            if channels.len() >= PACED_CHANNELS_MAX {
-                channels.clear();
+            serenity::Error::Http(HttpError::Request(error)) => {
+                services.metrics.request(route, 0);
+                debug!(route, %error, "no answer from Discord");
+                if error.is_connect() { Try::NotConnected } else { Try::Unknown }
             }
-            let sent = channels.entry(channel_id).or_default();
-            let now = Instant::now();
-            sent.retain(|at| *at + CHANNEL_WINDOW > now);
-            let turn = match sent.len().checked_sub(CHANNEL_MESSAGES) {
-                Some(place) => sent[place] + CHANNEL_WINDOW,
-                None => now,
-            };
-            sent.push(turn);
-            turn
-        };
-        tokio::time::sleep_until(turn).await;
+            // The call succeeded, but its body could not be read: it may have been cut.
+            other => {
+                services.metrics.request(route, 0);
+                debug!(route, error = %other, "an answer of Discord could not be read");
+                Try::Unknown
+            }
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_channel_gets_five_messages_in_five_seconds() {
-        let pacing = Pacing::default();
-        let start = Instant::now();
-        for _ in 0..5 {
-            pacing.before_message(1).await;
-        }
-        assert_eq!(start.elapsed(), Duration::ZERO);
-        pacing.before_message(2).await;
-        assert_eq!(start.elapsed(), Duration::ZERO);
-        pacing.before_message(1).await;
-        assert_eq!(start.elapsed(), CHANNEL_WINDOW);
-    }
+/// A 401 that is about the token; an expired interaction has another code.
+fn is_token_refused(error: &serenity::Error) -> bool {
+    let serenity::Error::Http(HttpError::UnsuccessfulRequest(response)) = error else { return false };
+    response.status_code.as_u16() == 401 && response.error.code == code::UNAUTHORIZED
 }

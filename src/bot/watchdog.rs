@@ -4,35 +4,33 @@
 //! runtime does not: it ends the process when the runtime stands still or a shard spins. [`watch_shards`]
 //! runs inside and restarts a shard that is not well.
 
-use std::collections::HashMap;
-use std::convert::Infallible;
+use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use serenity::all::{ConnectionStage, ShardId, ShardManager};
 use tokio::time::{Instant, interval, timeout};
 use tracing::{error, warn};
 
-use crate::bot::Bot;
+use crate::bot::session::End;
+use crate::bot::{Bot, Patience};
 use crate::tasks::Tasks;
-use crate::telemetry::GATEWAY_SPINS;
+use crate::telemetry::{GATEWAY_IDENTIFIES, GATEWAY_SPINS};
 
-/// The runtime shows that it turns this often.
+/// The runtime shows that it turns this often, and shards are looked at as often.
 const BEACON: Duration = Duration::from_millis(500);
 /// Silent this long, the process is beyond help.
 const BEACON_LIMIT: Duration = Duration::from_secs(15);
-/// A shard that is not connected by then hangs.
-const CONNECT_LIMIT: Duration = Duration::from_secs(60);
-/// Two and a half of Discord's heartbeat intervals without an acknowledgement.
-const HEARTBEAT_LIMIT: Duration = Duration::from_secs(105);
+/// All that the end of the process may take: closing, commands, background work, the rest.
+const END_LIMIT: Duration = Duration::from_secs(25);
 /// serenity's restart waits for the old runner.
 const RESTART_LIMIT: Duration = Duration::from_secs(15);
 /// A shard that needs a second restart so soon needs a new process.
 const RESTART_APART: Duration = Duration::from_secs(300);
-/// Discord resets the token after 1,000 IDENTIFYs a day; this stays far below.
-const IDENTIFY_BUDGET: (usize, Duration) = (10, Duration::from_secs(600));
+/// serenity leaves this much time between the shards that it starts.
+const STARTS_APART: Duration = Duration::from_secs(5);
 
 /// Exit status for "try again".
 const AGAIN: i32 = 75;
@@ -44,29 +42,27 @@ impl Watchdog {
     /// Watches until the process ends. Only the executable starts it: it ends the whole process.
     pub fn start(tasks: &Tasks) {
         let beacon = Arc::new(AtomicU64::new(0));
-        let seen = beacon.clone();
-        let shutdown = tasks.shutdown();
+        let (seen, shutdown) = (beacon.clone(), tasks.shutdown());
         tasks.spawn("beacon", async move {
             let mut ticks = interval(BEACON);
-            loop {
-                tokio::select! {
-                    _ = ticks.tick() => { beacon.fetch_add(1, Ordering::SeqCst); }
-                    () = shutdown.cancelled() => return,
-                }
+            while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
+                beacon.fetch_add(1, Ordering::SeqCst);
             }
         });
         let stopping = tasks.shutdown();
         std::thread::spawn(move || {
             let mut last = (0, std::time::Instant::now());
-            while !stopping.is_cancelled() {
+            loop {
                 std::thread::sleep(Duration::from_secs(1));
                 let now = seen.load(Ordering::SeqCst);
                 if now != last.0 {
                     last = (now, std::time::Instant::now());
                 }
-                let silent = last.1.elapsed() > BEACON_LIMIT;
-                if silent || GATEWAY_SPINS.load(Ordering::SeqCst) {
-                    error!(silent, "the bot cannot go on; ending the process");
+                // The beacon ends when the process is to stop, and from then on counts what that takes.
+                let limit = if stopping.is_cancelled() { END_LIMIT } else { BEACON_LIMIT };
+                let (silent, spins) = (last.1.elapsed() > limit, GATEWAY_SPINS.load(Ordering::SeqCst));
+                if silent || spins {
+                    error!(silent, spins, "the bot cannot go on; ending the process");
                     std::process::exit(AGAIN);
                 }
             }
@@ -76,83 +72,170 @@ impl Watchdog {
 
 /// What is known about one shard.
 struct Shard {
+    id: ShardId,
+    connected: bool,
     latency: Option<Duration>,
-    /// The last sign of life: connected, or another latency.
+    /// The last sign of life: it connected or began to reconnect, or while connected a heartbeat was
+    /// acknowledged. Serenity measures the latency of each, and no two are alike.
     well: Instant,
     restarted: Option<Instant>,
 }
 
-/// Looks after the shards until the session ends.
-pub(super) async fn watch_shards(bot: Arc<Bot>, manager: Arc<ShardManager>, range: Range<u32>) -> Infallible {
-    let mut shards: HashMap<ShardId, Shard> = HashMap::new();
-    let mut ticks = interval(BEACON);
-    loop {
-        ticks.tick().await;
-        let mut connected = 0;
-        let mut sick = Vec::new();
-        {
-            let runners = manager.runners.lock().await;
-            for id in range.clone().map(ShardId) {
-                let shard = shards.entry(id).or_insert_with(|| Shard {
-                    latency: None,
-                    well: Instant::now(),
-                    restarted: None,
-                });
-                let runner = runners.get(&id);
-                let is_connected = runner.is_some_and(|runner| runner.stage == ConnectionStage::Connected);
-                let latency = runner.and_then(|runner| runner.latency);
-                if latency != shard.latency {
-                    (shard.latency, shard.well) = (latency, Instant::now());
-                }
-                connected += u64::from(is_connected);
-                let limit = if is_connected { HEARTBEAT_LIMIT } else { CONNECT_LIMIT };
-                // Shards of one process start five seconds apart.
-                let queue = Duration::from_secs(5) * (id.0 - range.start);
-                if shard.well.elapsed() > limit + queue {
-                    sick.push(id);
-                }
-            }
+impl Shard {
+    fn new(id: ShardId, place: u32) -> Self {
+        // Shards of one process start one after the other.
+        let well = Instant::now() + STARTS_APART * place;
+        Self { id, connected: false, latency: None, well, restarted: None }
+    }
+
+    /// Takes note of what the manager knows; `true` if there was a sign of life.
+    fn look(&mut self, connected: bool, latency: Option<Duration>) -> bool {
+        let lives = connected != self.connected || (connected && latency != self.latency);
+        (self.connected, self.latency) = (connected, latency);
+        if lives {
+            self.well = Instant::now();
         }
-        report(&bot, connected, &shards);
-        for id in sick {
-            cure(&bot, &manager, id, shards.get_mut(&id).expect("every shard of the range is there")).await;
-        }
-        keep_budget(&bot, range.len());
+        lives
+    }
+
+    fn is_well(&self, patience: &Patience) -> bool {
+        let limit = if self.connected { patience.acknowledged } else { patience.connected };
+        self.well.elapsed() <= limit
     }
 }
 
-fn report(bot: &Bot, connected: u64, shards: &HashMap<ShardId, Shard>) {
+/// Looks after the shards until one of them is beyond help.
+pub(super) async fn watch_shards(bot: &Bot, manager: &ShardManager, range: Range<u32>) -> End {
+    let mut shards: Vec<Shard> = range.clone().map(|id| Shard::new(ShardId(id), id - range.start)).collect();
+    let mut budget = Budget::new(range.len(), &bot.patience, GATEWAY_IDENTIFIES.load(Ordering::SeqCst));
+    let mut ticks = interval(BEACON);
+    loop {
+        ticks.tick().await;
+        look(bot, manager, &mut shards).await;
+        let new = budget.count(GATEWAY_IDENTIFIES.load(Ordering::SeqCst));
+        bot.services.metrics.identifies.inc_by(new);
+        if let Some(until) = budget.exceeded_until() {
+            let why = format!("{} IDENTIFYs in a short time", budget.sent.len());
+            return End::TooManyIdentifies { why, until };
+        }
+        for shard in shards.iter_mut().filter(|shard| !shard.is_well(&bot.patience)) {
+            if !cure(bot, manager, shard).await {
+                return End::Trouble(format!("shard {} does not come back", shard.id.0));
+            }
+        }
+    }
+}
+
+async fn look(bot: &Bot, manager: &ShardManager, shards: &mut [Shard]) {
+    {
+        let runners = manager.runners.lock().await;
+        for shard in &mut *shards {
+            let runner = runners.get(&shard.id);
+            let connected = runner.is_some_and(|runner| runner.stage == ConnectionStage::Connected);
+            if shard.look(connected, runner.and_then(|runner| runner.latency)) && connected {
+                bot.heard.now(shard.id);
+            }
+        }
+    }
     let health = &bot.services.health;
-    health.shards_connected.store(connected, Ordering::SeqCst);
-    let slowest = shards.values().filter_map(|shard| shard.latency).max();
+    let connected = shards.iter().filter(|shard| shard.connected).count();
+    health.shards_connected.store(connected as u64, Ordering::SeqCst);
+    let slowest = shards.iter().filter_map(|shard| shard.latency).max();
     let millis = slowest.map_or(-1, |latency| i64::try_from(latency.as_millis()).unwrap_or(i64::MAX));
     health.heartbeat_ms.store(millis, Ordering::SeqCst);
 }
 
-/// Restarts a shard once; a second time so soon, or one that never had a runner, needs a new process.
-async fn cure(bot: &Bot, manager: &ShardManager, id: ShardId, shard: &mut Shard) {
+/// Restarts a shard once; `false` if it needs a new process: a second time so soon, or without a runner, which
+/// means that the queue of all shards hangs.
+async fn cure(bot: &Bot, manager: &ShardManager, shard: &mut Shard) -> bool {
     let again = shard.restarted.is_some_and(|at| at.elapsed() < RESTART_APART);
-    if again || !manager.has(id).await {
-        give_up(bot, format!("shard {} does not come back", id.0));
-        return;
+    if again || !manager.has(shard.id).await {
+        return false;
     }
-    warn!(shard = id.0, "a shard is not well; restarting it");
+    warn!(shard = shard.id.0, "a shard is not well; restarting it");
     bot.services.metrics.restarts.inc();
-    (shard.restarted, shard.well) = (Some(Instant::now()), Instant::now());
-    let _ = timeout(RESTART_LIMIT, manager.restart(id)).await;
+    let _ = timeout(RESTART_LIMIT, manager.restart(shard.id)).await;
+    (shard.restarted, shard.well, shard.connected) = (Some(Instant::now()), Instant::now(), false);
+    true
 }
 
-fn keep_budget(bot: &Bot, shards: usize) {
-    let (allowed, window) = IDENTIFY_BUDGET;
-    let mut identifies = bot.identifies.lock().unwrap_or_else(PoisonError::into_inner);
-    identifies.retain(|at| at.elapsed() < window);
-    if identifies.len() > allowed + shards {
-        give_up(bot, format!("{} IDENTIFYs within ten minutes", identifies.len()));
+/// Counts IDENTIFYs: Discord resets the token of a bot that sends too many.
+struct Budget {
+    allowed: usize,
+    window: Duration,
+    /// How many there had been in this process when they were last counted.
+    total: u64,
+    sent: VecDeque<Instant>,
+}
+
+impl Budget {
+    fn new(shards: usize, patience: &Patience, total: u64) -> Self {
+        let (spare, window) = patience.identifies;
+        Self { allowed: shards + spare, window, total, sent: VecDeque::new() }
+    }
+
+    /// Takes note of the process's total; answers how many are new.
+    fn count(&mut self, total: u64) -> u64 {
+        let new = total - self.total;
+        self.total = total;
+        self.sent.extend((0..new).map(|_| Instant::now()));
+        while self.sent.pop_front_if(|at| at.elapsed() > self.window).is_some() {}
+        new
+    }
+
+    /// If there are too many, when they are no longer counted.
+    fn exceeded_until(&self) -> Option<Instant> {
+        let last = self.sent.back().filter(|_| self.sent.len() > self.allowed)?;
+        Some(*last + self.window)
     }
 }
 
-fn give_up(bot: &Bot, why: String) {
-    error!(why, "the bot cannot go on; stopping");
-    *bot.services.health.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
-    bot.tasks.fail();
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    async fn pass(time: Duration) {
+        tokio::time::advance(time).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn too_many_identifies_are_sat_out() {
+        let patience = Patience { identifies: (2, 60 * SECOND), ..Patience::default() };
+        let mut budget = Budget::new(1, &patience, 7);
+        assert_eq!(budget.count(8), 1);
+        pass(30 * SECOND).await;
+        assert_eq!(budget.count(10), 2);
+        assert_eq!(budget.exceeded_until(), None);
+        assert_eq!(budget.count(10), 0);
+        pass(31 * SECOND).await;
+        assert_eq!(budget.count(11), 1);
+        assert_eq!(budget.exceeded_until(), None, "the first no longer counts");
+        budget.count(12);
+        assert_eq!(budget.exceeded_until(), Some(Instant::now() + 60 * SECOND));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shard_is_well_while_it_connects_in_time_and_is_acknowledged() {
+        let patience = Patience::default();
+        let mut shard = Shard::new(ShardId(1), 1);
+        pass(64 * SECOND).await;
+        assert!(shard.is_well(&patience), "it started five seconds after the first");
+        pass(2 * SECOND).await;
+        assert!(!shard.is_well(&patience));
+        assert!(shard.look(true, None));
+        pass(100 * SECOND).await;
+        assert!(!shard.look(true, None));
+        assert!(shard.is_well(&patience));
+        assert!(shard.look(true, Some(SECOND)), "an acknowledgement");
+        pass(100 * SECOND).await;
+        assert!(shard.is_well(&patience));
+        assert!(shard.look(false, None), "it reconnects, and has its time for that");
+        pass(59 * SECOND).await;
+        assert!(!shard.look(false, Some(SECOND)), "without READY an acknowledgement is no sign of life");
+        assert!(shard.is_well(&patience));
+        pass(2 * SECOND).await;
+        assert!(!shard.is_well(&patience));
+    }
 }

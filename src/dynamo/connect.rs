@@ -59,7 +59,7 @@ pub struct StoreConfig {
     pub clock: Clock,
     /// What may happen on the way to the store, for the playground and for tests.
     pub faults: Option<Faults>,
-    pub(crate) patience: Patience,
+    pub patience: Patience,
 }
 
 impl StoreConfig {
@@ -189,8 +189,7 @@ impl ClassifyRetry for Conflicts {
 }
 
 impl Patience {
-    pub(crate) const DEFAULT: Self =
-        Self { confirm_for: CONFIRM_FOR, backoff: BACKOFF, backoff_max: BACKOFF_MAX };
+    pub const DEFAULT: Self = Self { confirm_for: CONFIRM_FOR, backoff: BACKOFF, backoff_max: BACKOFF_MAX };
 }
 
 fn local_credentials() -> Credentials {

@@ -40,6 +40,8 @@ pub mod faults;
 mod meter;
 mod query;
 pub mod schema;
+#[cfg(test)]
+pub(crate) mod storm;
 mod table;
 pub mod testing;
 mod transaction;
@@ -85,7 +87,8 @@ impl fmt::Debug for Dynamo {
 
 /// How long the helper itself tries again, on top of the SDK.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
+pub struct Patience {
+    /// How long an unconfirmed transaction is sent again.
     pub confirm_for: Duration,
     /// The first pause is up to this; each further one up to twice as long.
     pub backoff: Duration,
@@ -94,7 +97,7 @@ pub(crate) struct Patience {
 
 impl Patience {
     /// A random pause before the round after this one.
-    pub(crate) fn pause(&self, round: u32) -> Duration {
+    fn pause(&self, round: u32) -> Duration {
         let longest = self.backoff.saturating_mul(1 << round.min(10)).min(self.backoff_max);
         longest.mul_f64(rand::rng().random_range(0.5..=1.0))
     }

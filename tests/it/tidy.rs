@@ -109,11 +109,12 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tokio::spawn(", &["tasks.rs"]),
     ("std::env::", &["config.rs"]),
     ("dynoxide::", &["dynamo/embedded.rs"]),
-    ("aws_", &["dynamo/"]),
+    ("aws_sdk_dynamodb", &["dynamo/"]),
+    ("aws_config::", &["dynamo/"]),
+    ("aws_smithy_", &["dynamo/"]),
     ("serenity::", &["bot/", "context/", "telemetry.rs"]),
     ("axum::", &["sim/", "web/"]),
     ("clap::", &["config.rs", "main.rs"]),
-    ("Uuid::", &[]),
     ("println!", &["main.rs", "playground.rs", "doctor.rs"]),
 ];
 
@@ -144,7 +145,7 @@ fn nothing_is_left_for_later() {
 }
 
 #[test]
-fn tests_do_not_sleep() {
+fn tests_wait_for_events_not_for_time() {
     for (path, text) in sources("tests") {
         let sleeps = text.contains(concat!("slee", "p("));
         assert!(!sleeps, "{} sleeps: wait for an event instead", path.display());

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use futures::stream::{BoxStream, StreamExt};
 use futures::FutureExt;
+use futures::stream::{BoxStream, StreamExt};
 use mneme::dynamo::connect::{Store, StoreConfig, connect};
 use mneme::sim::{Id, World};
 use rand::rngs::StdRng;

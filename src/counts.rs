@@ -6,10 +6,9 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
@@ -17,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::clock::Timestamp;
-use crate::context::Services;
 use crate::dynamo::{Column, Condition, Dynamo, Error, Query, Table, Update, Updated};
 
 /// What a crash can lose.
@@ -205,11 +203,6 @@ impl Counts {
         }
         warn!(rows = self.backlog().0, "stopping with counts that could not be written");
     }
-}
-
-/// For [`crate::context::Feature::background`].
-pub fn background(services: Arc<Services>, shutdown: CancellationToken) -> BoxFuture<'static, ()> {
-    Box::pin(async move { services.state::<Counts>().run(&services.dynamo, shutdown).await })
 }
 
 /// All rows of a board.

@@ -19,7 +19,7 @@ use crate::counts::Counts;
 use crate::dynamo::embedded::Embedded;
 use crate::dynamo::faults::{Fault, Faults, Rates};
 use crate::dynamo::testing::{engine, over};
-use crate::dynamo::{Dynamo, TableSpec, Units, measured};
+use crate::dynamo::{Dynamo, Query, TableSpec, Units, measured};
 use crate::history;
 
 use super::call::{Call, Policy};
@@ -791,12 +791,62 @@ async fn search_and_list_have_pages() {
 }
 
 #[tokio::test]
+async fn lists_of_the_longest_names_fit_a_card() {
+    let stage = Stage::new().await;
+    for n in 0..25 {
+        let key = format!("{n:02}{}", "*".repeat(198));
+        stage.says(ANN, &format!(".rem {key} is x")).await;
+        stage.says(ANN, &format!(".rem {key}")).await;
+        stage.says(ANN, &format!(".mem alias {} = {key}", key.replace('*', "_"))).await;
+        stage.says(ANN, &format!(".mem edit {key} is {}", "|".repeat(4_000 - n))).await;
+    }
+    let star = format!("00{}", "*".repeat(198));
+    for line in [
+        ".mem list",
+        ".rem search",
+        ".mem top",
+        &format!(".mem info {star}"),
+        &format!(".mem history {star}"),
+    ] {
+        let card = stage.reply(MOD, line).await.card.unwrap();
+        assert!(card.title.chars().count() <= 256, "{line}: {}", card.title);
+        assert!(card.text.chars().count() <= 4_000, "{line}: {}", card.text.chars().count());
+    }
+}
+
+#[tokio::test]
+async fn a_lookup_never_writes() {
+    let stage = Stage::new().await;
+    stage.says(ANN, ".rem tea is hot").await;
+    let everything = || async {
+        let records: Vec<Remembered> = stage.dynamo().query_all(Query::of(SERVER)).await.unwrap();
+        let rows: Vec<history::Revision> = stage.dynamo().query_all(Query::of(SERVER)).await.unwrap();
+        (records, rows)
+    };
+    let before = everything().await;
+    let mut random = seeded();
+    for _ in 0..300 {
+        let text = random_text(&mut random, 40);
+        if !text.split_whitespace().any(|word| word == "is") {
+            stage.says(ANN, &format!(".rem {text}")).await;
+        }
+    }
+    assert_eq!(everything().await, before);
+}
+
+#[tokio::test]
 async fn recalls_are_counted() {
     let stage = Stage::new().await;
     stage.says(ANN, ".rem tea is hot").await;
     stage.says(ANN, ".mem alias chai = tea").await;
     stage.says(ANN, ".rem milk is white").await;
     assert_eq!(stage.says(ANN, ".mem top").await, "🏆 Nobody has asked me anything yet");
+    stage.says(BOB, ".rem milk").await;
+    assert_eq!(
+        stage.says(ANN, ".mem top").await,
+        "[🏆 Most recalled]\n🥇 milk - **1**",
+        "own recalls show at once"
+    );
     stage.clock.advance(Duration::from_secs(61));
     for key in ["tea", "chai", "milk", "TEA", "tea at all"] {
         stage.says(BOB, &format!(".rem {key}")).await;
@@ -805,7 +855,7 @@ async fn recalls_are_counted() {
         stage.says(ANN, ".mem info tea").await.contains("Recalls: 3, last <t:1772366"),
         "before they are written"
     );
-    assert_eq!(stage.says(ANN, ".mem top").await, "[🏆 Most recalled]\n🥇 tea - **3**\n🥈 milk - **1**");
+    assert_eq!(stage.says(ANN, ".mem top").await, "[🏆 Most recalled]\n🥇 tea - **3**\n🥈 milk - **2**");
     assert_eq!(stage.services.state::<Counts>().backlog(), (0, 0), "written by now");
     assert!(stage.says(ANN, ".mem info tea").await.contains("Recalls: 3, last <t:1772366"), "and after");
     assert_eq!(stage.elsewhere().says(ANN, ".mem info tea").await, stage.says(ANN, ".mem info tea").await);

@@ -8,15 +8,15 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use futures::stream::{self, BoxStream, StreamExt};
-use mneme::bot::{self, Exit};
+use mneme::bot::{self, Exit, Patience};
 use mneme::context::Instance;
 use mneme::dynamo::connect::{Connected, Store, StoreConfig, connect};
-use mneme::sim::{Act, ActError, Id, Seen, Simulator, World};
+use mneme::sim::{Act, ActError, Id, Record, Seen, Simulator, World};
 use mneme::tasks::Tasks;
 use mneme::{playground, run, tables, telemetry};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 
 /// The seed of a test's chance, printed so that a failure can be had again: `MNEME_TEST_SEED=…`.
 pub fn seed(usual: u64) -> u64 {
@@ -134,12 +134,53 @@ impl Discord {
     pub async fn bot_with(&self, settings: bot::Settings, connected: Connected, instance: Instance) -> Bot {
         let mut seen = self.simulator.watch(self.id("ann"));
         let before = self.simulator.read(World::sessions_online);
+        let bot = self.launch(settings, connected, instance);
+        self.connected(&mut seen, before).await;
+        bot
+    }
+
+    /// Starts a bot and waits for nothing.
+    pub fn launch(&self, settings: bot::Settings, connected: Connected, instance: Instance) -> Bot {
         let tasks = Tasks::new();
         let inner = tasks.clone();
         let running =
             tokio::spawn(async move { run::join(&settings, connected, instance, None, &inner).await });
-        self.connected(&mut seen, before).await;
         Bot { tasks, running }
+    }
+
+    /// How a bot joins that waits for less long than one on Discord before it helps itself.
+    pub fn impatient(&self) -> bot::Settings {
+        let patience = Patience {
+            // serenity alone takes five seconds between two IDENTIFYs.
+            connected: Duration::from_secs(8),
+            acknowledged: Duration::from_secs(4),
+            request: Duration::from_secs(2),
+            retry: (Duration::from_millis(50), Duration::from_millis(200)),
+            operator: Duration::ZERO,
+            ..Patience::default()
+        };
+        bot::Settings { patience, ..playground::bot_settings(&self.simulator) }
+    }
+
+    /// Waits until the world is like this; looks at it whenever something is seen.
+    pub async fn until(&self, seen: &mut Seen, condition: impl Fn(&World) -> bool) {
+        let wait = async {
+            while !self.simulator.read(&condition) {
+                seen.next().await.expect("the simulator runs");
+            }
+        };
+        timeout(PATIENCE, wait).await.expect("it comes to that");
+    }
+
+    /// Waits until so many calls of a route have arrived.
+    pub async fn called(&self, route: &str, times: u64) {
+        let mut looks = interval(Duration::from_millis(5));
+        let wait = async {
+            while self.simulator.calls(route) < times {
+                looks.tick().await;
+            }
+        };
+        timeout(PATIENCE, wait).await.expect("the bot calls");
     }
 
     /// Waits until more sessions than `before` are online and the slash commands are there.
@@ -178,7 +219,13 @@ impl Discord {
 
     /// Ends the simulator and fails on what it did not expect of a bot.
     pub async fn end(self) {
-        let records = self.simulator.take_records();
+        self.end_despite(|_| false).await;
+    }
+
+    /// The same for a test that expects some of it.
+    pub async fn end_despite(self, expected: impl Fn(&Record) -> bool) {
+        let mut records = self.simulator.take_records();
+        records.retain(|record| !expected(record));
         self.tasks.stop();
         assert!(self.tasks.wait(PATIENCE).await, "the simulator ends");
         let shown: Vec<String> = records.iter().map(ToString::to_string).collect();
@@ -190,6 +237,11 @@ impl Bot {
     /// Asks the bot to end and waits until it has.
     pub async fn stop(self) -> Exit {
         self.tasks.stop();
+        self.ended().await
+    }
+
+    /// Waits until the bot has ended by itself.
+    pub async fn ended(self) -> Exit {
         let ended = timeout(PATIENCE, self.running).await.expect("the bot ends");
         ended.expect("the bot does not panic").expect("the bot ends in order")
     }
@@ -207,8 +259,13 @@ impl Stage {
     }
 
     pub async fn end(self) {
+        self.end_despite(|_| false).await;
+    }
+
+    /// The same for a test that expects some of what the simulator does not.
+    pub async fn end_despite(self, expected: impl Fn(&Record) -> bool) {
         assert_eq!(self.bot.stop().await, Exit::Asked);
-        self.discord.end().await;
+        self.discord.end_despite(expected).await;
     }
 }
 

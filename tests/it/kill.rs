@@ -58,7 +58,7 @@ impl Game {
             discord,
             rng: StdRng::seed_from_u64(seed),
             events,
-            ledger: Ledger::default(),
+            ledger: Ledger::new("the kills"),
             replies: BTreeMap::new(),
             beliefs: BTreeMap::new(),
             keys: 0,

@@ -70,7 +70,7 @@ async fn a_store_has_one_process() {
 async fn a_stop_by_signal_answers_what_it_has_begun() {
     let (discord, data) = (Discord::start().await, tempfile::tempdir().unwrap());
     let bot = started(&discord, data.path()).await;
-    let mut ledger = Ledger::default();
+    let mut ledger = Ledger::new("the stop");
     for name in ["ann", "bob", "mo", "olga"] {
         let person = discord.person("zoo", "cats", name);
         for n in 0..5 {

@@ -103,13 +103,21 @@ pub struct Settings {
     pub max_concurrency: usize,
     /// What `GET /gateway/bot` recommends.
     pub shards: u64,
+    /// How many IDENTIFYs a day allows.
+    pub starts_a_day: usize,
     /// Whether limits are counted and told; off for load runs.
     pub rate_limits: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { heartbeat_ms: 41_250, max_concurrency: 16, shards: 1, rate_limits: true }
+        Self {
+            heartbeat_ms: 41_250,
+            max_concurrency: 16,
+            shards: 1,
+            starts_a_day: session::STARTS_A_DAY,
+            rate_limits: true,
+        }
     }
 }
 

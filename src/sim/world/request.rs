@@ -191,7 +191,7 @@ impl World {
             "url": self.gateway_for(request),
             "shards": self.settings.shards,
             "session_start_limit": {
-                "total": super::session::STARTS_A_DAY,
+                "total": self.settings.starts_a_day,
                 "remaining": self.starts_left(),
                 "reset_after": 24 * 60 * 60 * 1_000,
                 "max_concurrency": self.settings.max_concurrency,

@@ -64,7 +64,14 @@ pub struct Frame {
 pub(super) struct Sessions {
     connections: BTreeMap<u64, Connection>,
     sessions: BTreeMap<String, Session>,
-    identified: VecDeque<Timestamp>,
+    identified: VecDeque<Start>,
+}
+
+/// An IDENTIFY that was let through, or came too soon.
+#[derive(Debug)]
+struct Start {
+    at: Timestamp,
+    shard: (u64, u64),
 }
 
 #[derive(Debug, Default)]
@@ -197,7 +204,7 @@ impl World {
         }
         let intents = self.checked_intents(wish)?;
         let (shard, shards) = self.checked_shard(wish)?;
-        if !self.count_identify()? {
+        if !self.count_identify((shard, shards))? {
             self.control(connection, json!({"op": 9, "d": false}));
             return Ok(());
         }
@@ -249,18 +256,18 @@ impl World {
     }
 
     /// Counts a start; `Ok(false)` if it comes too soon after others.
-    fn count_identify(&mut self) -> Result<bool, u16> {
+    fn count_identify(&mut self, shard: (u64, u64)) -> Result<bool, u16> {
         let (now, day_ago) = (self.now, self.now.minus(DAY));
         let starts = &mut self.sessions.identified;
-        while starts.pop_front_if(|at| *at < day_ago).is_some() {}
-        if starts.len() >= STARTS_A_DAY {
+        while starts.pop_front_if(|start| start.at < day_ago).is_some() {}
+        if starts.len() >= self.settings.starts_a_day {
             starts.clear();
             self.reset_token();
             return Err(close::AUTHENTICATION_FAILED);
         }
-        starts.push_back(now);
+        starts.push_back(Start { at: now, shard });
         let window = now.minus(IDENTIFY_WINDOW);
-        let recent = starts.iter().rev().take_while(|at| **at > window).count();
+        let recent = starts.iter().rev().take_while(|start| start.at > window).count();
         Ok(recent <= self.settings.max_concurrency)
     }
 
@@ -382,9 +389,19 @@ impl World {
         self.sessions.sessions.values().filter(|session| session.connection.is_some()).count()
     }
 
+    /// How many sessions there are, connected or to be resumed. A client that leaves with 1000 ends its own.
+    pub fn sessions(&self) -> usize {
+        self.sessions.sessions.len()
+    }
+
+    /// The IDENTIFYs of the last day, by shard and number of shards.
+    pub fn identified(&self) -> Vec<(u64, u64)> {
+        self.sessions.identified.iter().map(|start| start.shard).collect()
+    }
+
     /// How many more IDENTIFYs the day allows.
     pub(super) fn starts_left(&self) -> usize {
-        STARTS_A_DAY.saturating_sub(self.sessions.identified.len())
+        self.settings.starts_a_day.saturating_sub(self.sessions.identified.len())
     }
 }
 

@@ -11,6 +11,7 @@ use mneme::sim::{Faults, Record, RecordKind, Scope, World};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
 use crate::child::{Mneme, run_on};
@@ -121,9 +122,9 @@ async fn a_connection_that_hangs_is_replaced() {
     join_all([
         hanging_reconnect().boxed(),
         refused_reconnect().boxed(),
-        hanging_start("HELLO", |faults| faults.no_hello(1)).boxed(),
-        hanging_start("READY", |faults| faults.no_ready(1)).boxed(),
-        hanging_start("an unreadable READY", |faults| faults.malformed("READY")).boxed(),
+        hanging_start("HELLO", 1, |faults| faults.no_hello(1)).boxed(),
+        hanging_start("READY", 1, |faults| faults.no_ready(1)).boxed(),
+        hanging_start("an unreadable READY", 2, |faults| faults.malformed("READY")).boxed(),
     ])
     .await;
 }
@@ -144,7 +145,8 @@ async fn refused_reconnect() {
     let stage = impatient(world()).await;
     let (ann, faults) = (ann(&stage), stage.discord.simulator.faults());
     let mut seen = ann.watch();
-    faults.refuse_upgrade(3, 503);
+    // serenity tries to resume twice, and then begins anew.
+    faults.refuse_upgrade(2, 503);
     faults.hang_up();
     stage.discord.until(&mut seen, |world| !world.bot_online()).await;
     stage.discord.until(&mut seen, World::bot_online).await;
@@ -153,12 +155,14 @@ async fn refused_reconnect() {
 }
 
 /// The first connection never gets as far as that; heartbeats are acknowledged all the while.
-async fn hanging_start(name: &str, fault: impl Fn(&Faults)) {
+async fn hanging_start(name: &str, identifies: usize, fault: impl Fn(&Faults)) {
     let discord = Discord::with(fast_heartbeats()).await;
     fault(discord.simulator.faults());
     let mut settings = discord.impatient();
     settings.patience.connected = Duration::from_secs(3);
+    let mut seen = discord.simulator.watch(discord.id("ann"));
     let bot = discord.bot_with(settings, memory().await, instance()).await;
+    discord.until(&mut seen, |world| world.identified().len() == identifies && world.bot_online()).await;
     let stage = Stage { discord, bot };
     assert_eq!(ann(&stage).says(".ping").await, PONG, "{name}");
     stage.end().await;
@@ -381,8 +385,14 @@ async fn listener() -> TcpListener {
 async fn process(discord: &Discord, data: &tempfile::TempDir, log: &str) -> Mneme {
     let mut command = run_on(discord, data.path());
     command.env("LOG", log);
+    connected(discord, command).await
+}
+
+async fn connected(discord: &Discord, command: Command) -> Mneme {
+    let mut seen = discord.simulator.watch(discord.id("ann"));
     let mut bot = Mneme::start(command);
     bot.says("registered slash commands").await;
+    discord.until(&mut seen, World::bot_online).await;
     bot
 }
 
@@ -462,8 +472,7 @@ async fn identifies_are_counted() {
     let port = listener().await.local_addr().unwrap().port();
     let mut command = run_on(&discord, data.path());
     command.env("HTTP", format!("127.0.0.1:{port}")).env("LOG", "mneme=info,serenity=off");
-    let mut bot = Mneme::start(command);
-    bot.says("registered slash commands").await;
+    let bot = connected(&discord, command).await;
     assert_eq!(discord.person("zoo", "cats", "ann").says(".ping").await, PONG);
     let mut metrics = String::new();
     // They are counted twice a second.

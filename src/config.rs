@@ -215,7 +215,10 @@ impl Cli {
     }
 
     fn parse_from_args(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let mut command = Self::command().mut_subcommands(|role| role.mut_args(choose_variable));
+        // What belongs to all of `tables` may also stand behind `create` or `check`.
+        let mut command = Self::command()
+            .mut_subcommand("tables", |tables| tables.mut_args(|argument| argument.global(true)))
+            .mut_subcommands(|role| role.mut_args(choose_variable));
         let matches =
             command.try_get_matches_from_mut(args).map_err(|error| name_variable(error, &command))?;
         Self::from_arg_matches(&matches)
@@ -246,9 +249,11 @@ fn name_variable(mut error: clap::Error, command: &clap::Command) -> clap::Error
         return error;
     }
     let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg) else { return error };
+    let option = shown.split([' ', '=']).next().unwrap_or_default().trim_start_matches("--").to_owned();
+    let shown = shown.clone();
     let arguments = command.get_subcommands().flat_map(clap::Command::get_arguments);
     let from = arguments
-        .filter(|argument| *shown == argument.to_string())
+        .filter(|argument| argument.get_long() == Some(&option))
         .find_map(|argument| argument.get_env().filter(|name| std::env::var_os(name).is_some()));
     if let Some(name) = from {
         let named = format!("{shown} (the environment variable {})", name.to_string_lossy());
@@ -401,6 +406,9 @@ mod tests {
         assert!(error.contains("--bot-owners"), "{error}");
         assert!(error.contains("17 to 20 digits"), "{error}");
         assert!(parse(&["mneme", "run", "--create-tables", "maybe"]).is_err());
+        for line in ["mneme tables check --store embedded", "mneme tables --store embedded check"] {
+            assert!(parse(&line.split(' ').collect::<Vec<_>>()).is_ok(), "{line}");
+        }
     }
 
     #[test]

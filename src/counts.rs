@@ -6,10 +6,9 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
@@ -17,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::clock::Timestamp;
-use crate::context::Services;
 use crate::dynamo::{Column, Condition, Dynamo, Error, Query, Table, Update, Updated};
 
 /// What a crash can lose.
@@ -207,11 +205,6 @@ impl Counts {
     }
 }
 
-/// For [`crate::context::Feature::background`].
-pub fn background(services: Arc<Services>, shutdown: CancellationToken) -> BoxFuture<'static, ()> {
-    Box::pin(async move { services.state::<Counts>().run(&services.dynamo, shutdown).await })
-}
-
 /// All rows of a board.
 pub async fn board(dynamo: &Dynamo, board: &str) -> Result<Vec<Tally>, Error> {
     dynamo.query_all(Query::<Tally>::of(board.to_owned()).eventually()).await
@@ -258,4 +251,162 @@ impl Row {
 /// Attributes have static names; this one is made once in a process.
 fn column_name(writer: &str) -> &'static str {
     Box::leak(format!("k_{writer}").into_boxed_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::dynamo::TableSpec;
+    use crate::dynamo::faults::{Fault, Faults, Rates};
+    use crate::dynamo::testing::{engine, over};
+
+    const TABLES: &[TableSpec] = &[TableSpec::of::<Tally>()];
+
+    async fn store() -> (Dynamo, Faults, Clock) {
+        let (clock, faults) = (Clock::manual(Timestamp::from_seconds(1_000)), Faults::new());
+        (over(&engine(TABLES).await, clock.clone(), &faults), faults, clock)
+    }
+
+    fn count(counts: &Counts, slot: &str) {
+        counts.add("board".to_owned(), slot.to_owned(), "n", 1, Some(9_000));
+    }
+
+    async fn written(dynamo: &Dynamo, slot: &str) -> u64 {
+        let row: Option<Tally> = dynamo.get(("board".to_owned(), slot.to_owned())).await.unwrap();
+        row.map_or(0, |row| row.number("n"))
+    }
+
+    #[tokio::test]
+    async fn counts_are_added_up_and_written_once() {
+        let (dynamo, _, _) = store().await;
+        let counts = Counts::default();
+        for slot in ["a", "a", "b"] {
+            count(&counts, slot);
+        }
+        assert_eq!(counts.unwritten("board", "a", "n"), (2, Some(9_000)));
+        counts.flush(&dynamo).await.unwrap();
+        counts.flush(&dynamo).await.unwrap();
+        assert_eq!((written(&dynamo, "a").await, written(&dynamo, "b").await), (2, 1));
+        assert_eq!(counts.unwritten("board", "a", "n"), (0, None));
+        count(&counts, "a");
+        counts.flush(&dynamo).await.unwrap();
+        assert_eq!(written(&dynamo, "a").await, 3);
+        assert_eq!(board(&dynamo, "board").await.unwrap().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_flush_without_an_answer_is_repeated_and_counts_once() {
+        let (dynamo, faults, clock) = store().await;
+        let counts = Counts::default();
+        count(&counts, "a");
+        // More than the SDK tries by itself.
+        faults.script([Fault::LoseReply; 8]);
+        assert!(counts.flush(&dynamo).await.is_err());
+        assert_eq!(written_calmly(&dynamo, &faults, "a").await, 1, "it had arrived");
+        count(&counts, "a");
+        clock.advance(Duration::from_secs(10));
+        counts.flush(&dynamo).await.unwrap();
+        counts.flush(&dynamo).await.unwrap();
+        assert_eq!(written(&dynamo, "a").await, 2);
+    }
+
+    async fn written_calmly(dynamo: &Dynamo, faults: &Faults, slot: &str) -> u64 {
+        faults.calm();
+        written(dynamo, slot).await
+    }
+
+    #[tokio::test]
+    async fn nothing_is_lost_or_doubled_in_a_storm() {
+        let seed = rand::rng().random();
+        println!("seed {seed}");
+        let mut random = StdRng::seed_from_u64(seed);
+        let engine = engine(TABLES).await;
+        let clock = Clock::manual(Timestamp::from_seconds(1_000));
+        let mut expected = 0;
+        for (slot, plan) in [(0, random.random()), (1, random.random())] {
+            let (faults, counts) = (Faults::new(), Counts::default());
+            counts.write_as(slot);
+            let dynamo = over(&engine, clock.clone(), &faults);
+            faults.plan(plan, Rates { delay: 0, arrive_late: 0, ..Rates::STORMY.times(2) });
+            for _ in 0..30 {
+                for _ in 0..random.random_range(0..5) {
+                    count(&counts, "a");
+                    expected += 1;
+                }
+                clock.advance(Duration::from_millis(random.random_range(0..3)));
+                // Failed or not: what is not certain is sent again.
+                let _ = counts.flush(&dynamo).await;
+            }
+            faults.calm();
+            while counts.backlog().0 > 0 {
+                counts.flush(&dynamo).await.unwrap();
+            }
+            assert_eq!(written(&dynamo, "a").await, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_back_loses_nothing() {
+        let (dynamo, _, _) = store().await;
+        let before = Counts::default();
+        count(&before, "a");
+        before.flush(&dynamo).await.unwrap();
+        // The process starts again under the same name, a second earlier.
+        let after = Counts::default();
+        after.waiting().last_flush = -1_000;
+        let mut batch = {
+            count(&after, "a");
+            after.waiting().take_off(Timestamp::from_seconds(999))
+        };
+        let flushed = batch.pop().unwrap();
+        after.write(&dynamo, &flushed).await.unwrap();
+        assert_eq!(written(&dynamo, "a").await, 2);
+    }
+
+    #[tokio::test]
+    async fn a_stop_writes_what_is_left() {
+        let (dynamo, _, _) = store().await;
+        let (counts, shutdown) = (Counts::default(), CancellationToken::new());
+        count(&counts, "a");
+        shutdown.cancel();
+        counts.run(&dynamo, shutdown).await;
+        assert_eq!(written(&dynamo, "a").await, 1);
+    }
+
+    #[tokio::test]
+    async fn many_counts_do_not_wait_for_the_time() {
+        let (dynamo, _, _) = store().await;
+        let (counts, shutdown) = (Counts::default(), CancellationToken::new());
+        let counting = async {
+            (0..FLUSH_AT).for_each(|_| count(&counts, "a"));
+            while written(&dynamo, "a").await == 0 {
+                tokio::task::yield_now().await;
+            }
+            shutdown.cancel();
+        };
+        // A whole flush period is not over by then.
+        let both = async { tokio::join!(counts.run(&dynamo, shutdown.clone()), counting) };
+        tokio::time::timeout(FLUSH_EVERY / 2, both).await.expect("it is written at once");
+        assert_eq!(written(&dynamo, "a").await, FLUSH_AT);
+    }
+
+    #[test]
+    fn a_backlog_is_bounded_and_drops_the_oldest() {
+        let counts = Counts::default();
+        count(&counts, "first");
+        counts.waiting().take_off(Timestamp::from_seconds(1));
+        for n in 0..ROWS_MAX {
+            count(&counts, &n.to_string());
+        }
+        assert_eq!(counts.backlog(), (ROWS_MAX, 1));
+        assert_eq!(counts.unwritten("board", "first", "n").0, 0);
+        count(&counts, "0");
+        assert_eq!(counts.unwritten("board", "0", "n").0, 2, "a row that waits can still grow");
+        count(&counts, "one more");
+        assert_eq!(counts.backlog(), (ROWS_MAX, 2));
+    }
 }

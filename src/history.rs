@@ -15,16 +15,19 @@ use serde::{Deserialize, Serialize};
 use crate::cause::Cause;
 use crate::clock::Timestamp;
 use crate::dynamo::{
-    self, Column, Commit, Condition, Cursor, Dynamo, Index, KeyAttribute, KeyKind, Page, Projection, Query,
-    Table, TableSpec, Token, Transaction,
+    self, Column, Commit, Condition, Dynamo, Index, KeyAttribute, KeyKind, Projection, Table, TableSpec,
+    Token, Transaction,
 };
+
+mod past;
+mod undo;
+
+pub use past::{at, audit, changes_since, last_by, revision, revision_of, revisions};
+pub use undo::{Undo, Undone, undo};
 
 /// How often a change is tried when other instances are faster. Within one process changes take turns, so
 /// this many losses in a row mean that the thing is being fought over.
 pub const CHANGE_ATTEMPTS: usize = 5;
-
-/// How many pages are read in search of something that may not be there.
-const SEARCH_PAGES: usize = 5;
 
 /// Rows in the order of their events, whatever they are about.
 pub const BY_EVENT: Index = Index {
@@ -73,8 +76,6 @@ impl Table for Revision {
         (self.discord_server_id, self.entry.clone())
     }
 }
-
-const BY: Column<Revision, u64> = Column::new("by");
 
 impl Revision {
     /// When it happened, as far as the row or its event tells.
@@ -210,16 +211,32 @@ pub async fn change<H: Head, E: From<dynamo::Error>>(
             return Ok(Change::Contended);
         }
         let done = stamped(cause, &thing, decide(before.as_ref())?, before);
-        match dynamo.transact(transaction(cause, attempt, &thing, &done)).await? {
-            Commit::Done => return Ok(Change::Done(done)),
-            Commit::Blocked(_) | Commit::Repeated => {
-                if let Some(row) = revision_of(dynamo, &thing, cause.id.0).await? {
-                    return Ok(Change::Already(row));
-                }
+        let uncertain = match dynamo.transact(transaction(cause, attempt, &thing, &done)).await {
+            Ok(Commit::Done) => return Ok(Change::Done(done)),
+            Ok(Commit::Blocked(_) | Commit::Repeated) => None,
+            Err(error) if error.is_uncertain() => Some(error),
+            Err(error) => return Err(error.into()),
+        };
+        // From here on it must not be said that nothing was changed, unless the store says so.
+        let unknown = |error| dynamo::Error::Uncertain(Box::new(error));
+        match revision_of(dynamo, &thing, cause.id.0).await.map_err(unknown)? {
+            Some(row) if row == done.row => return Ok(Change::Done(done)),
+            Some(row) => return Ok(Change::Already(row)),
+            None => {}
+        }
+        if let Some(error) = uncertain {
+            // It is out of the race once the revision that it was meant for is gone.
+            let now: Option<H> = dynamo.get(key.clone()).await.map_err(unknown)?;
+            if rev(&now) == rev(&done.before) {
+                return Err(error.into());
             }
         }
     }
     Ok(Change::Contended)
+}
+
+fn rev<H: Head>(head: &Option<H>) -> Option<u64> {
+    head.as_ref().map(|head| head.stamp().rev)
 }
 
 /// Whether the cause may have had its effect on this head: its time never goes back, so a head that is
@@ -275,11 +292,14 @@ impl Row {
 }
 
 fn transaction<H: Head>(cause: &Cause, attempt: usize, thing: &Thing, done: &Done<H>) -> Transaction {
-    let revision: Column<H, u64> = Column::new("rev");
+    let revision = || Column::<H, u64>::new("rev");
     let unchanged = match done.before.as_ref().map(|head| head.stamp().rev) {
         None => Condition::absent(),
-        Some(0) => Condition::present().and(Condition::has(revision).not()),
-        Some(rev) => Condition::equals(revision, rev),
+        Some(0) => {
+            let adopted = Condition::has(revision()).not().or(Condition::equals(revision(), 0));
+            Condition::present().and(adopted)
+        }
+        Some(rev) => Condition::equals(revision(), rev),
     };
     let transaction = Transaction::new(Token::new(cause.token(attempt)))
         .put_when(&done.head, unchanged)
@@ -299,175 +319,6 @@ fn adoption<H: Head>(thing: &Thing, head: &H, done: &Done<H>) -> Revision {
         at: head.stamp().at,
         expires_at: done.row.expires_at,
         ..head.adopted().into_revision()
-    }
-}
-
-/// The row that an event wrote about a thing.
-pub async fn revision_of(
-    dynamo: &Dynamo,
-    thing: &Thing,
-    event_id: u64,
-) -> Result<Option<Revision>, dynamo::Error> {
-    dynamo.get((thing.server_id, thing.entry(event_id))).await
-}
-
-/// The rows of a thing, newest first.
-pub async fn revisions(
-    dynamo: &Dynamo,
-    thing: &Thing,
-    limit: u32,
-    cursor: Option<Cursor>,
-) -> Result<Page<Revision>, dynamo::Error> {
-    let query = Query::of(thing.server_id).starts_with(thing.prefix()).newest_first().limit(limit);
-    dynamo.query(cursor.into_iter().fold(query, Query::resume)).await
-}
-
-/// The revision of a thing with this number.
-pub async fn revision(dynamo: &Dynamo, thing: &Thing, rev: u64) -> Result<Option<Revision>, dynamo::Error> {
-    let mut cursor = None;
-    for _ in 0..SEARCH_PAGES {
-        let query: Query<Revision> = Query::of(thing.server_id);
-        let query = query.starts_with(thing.prefix()).newest_first();
-        let page = dynamo.query(cursor.into_iter().fold(query, Query::resume)).await?;
-        if let Some(row) = page.records.into_iter().find(|row| row.rev == rev) {
-            return Ok(Some(row));
-        }
-        cursor = page.next;
-        if cursor.is_none() {
-            break;
-        }
-    }
-    Ok(None)
-}
-
-/// The newest row of a thing that was written at this time or before.
-pub async fn at(dynamo: &Dynamo, thing: &Thing, time: Timestamp) -> Result<Option<Revision>, dynamo::Error> {
-    // The last event of this millisecond; adopted rows have event 0 and so are older than everything.
-    let last = time.plus(Duration::from_millis(1)).snowflake().saturating_sub(1);
-    let query = Query::of(thing.server_id).between(thing.entry(0), thing.entry(last)).newest_first().limit(1);
-    Ok(dynamo.query(query).await?.records.pop())
-}
-
-/// The newest change that this person made since then and that fits. The row is complete.
-pub async fn last_by(
-    dynamo: &Dynamo,
-    server_id: u64,
-    actor_id: u64,
-    since: Timestamp,
-    fits: impl Fn(&Revision) -> bool,
-) -> Result<Option<Revision>, dynamo::Error> {
-    let mut cursor = None;
-    for _ in 0..SEARCH_PAGES {
-        let query = Query::by_index(BY_EVENT, server_id).at_least(since.snowflake()).newest_first();
-        let query = query.filter(Condition::equals(BY, actor_id));
-        let page = dynamo.query(cursor.into_iter().fold(query, Query::resume)).await?;
-        if let Some(found) = page.records.iter().find(|row| fits(row)) {
-            return dynamo.get(found.key()).await;
-        }
-        cursor = page.next;
-        if cursor.is_none() {
-            break;
-        }
-    }
-    Ok(None)
-}
-
-/// The changes in a server since an event, oldest first, as far as the index holds them.
-pub async fn changes_since(
-    dynamo: &Dynamo,
-    server_id: u64,
-    event_id: u64,
-    cursor: Option<Cursor>,
-) -> Result<Page<Revision>, dynamo::Error> {
-    let query = Query::by_index(BY_EVENT, server_id).at_least(event_id).eventually();
-    dynamo.query(cursor.into_iter().fold(query, Query::resume)).await
-}
-
-/// The changes in a server, newest first, as far as the index holds them. Few may fit on a page.
-pub async fn audit(
-    dynamo: &Dynamo,
-    server_id: u64,
-    by: Option<u64>,
-    cursor: Option<Cursor>,
-) -> Result<Page<Revision>, dynamo::Error> {
-    let query: Query<Revision, u64> = Query::by_index(BY_EVENT, server_id).newest_first().eventually();
-    let query = by.into_iter().fold(query, |query, by| query.filter(Condition::equals(BY, by)));
-    dynamo.query(cursor.into_iter().fold(query, Query::resume)).await
-}
-
-/// What became of an undo.
-#[derive(Clone, Debug, PartialEq)]
-#[must_use]
-pub enum Undo<H> {
-    Done(Done<H>),
-    /// It is undone: by an earlier delivery, or an earlier press.
-    Already(Revision),
-    /// There is no such change, or its row has expired.
-    Unknown,
-    /// Somebody changed the thing since; this is how it is now.
-    MovedOn(Option<H>),
-    Contended,
-}
-
-/// The change to take back, and what was before it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Undone {
-    pub row: Revision,
-    /// `None`: the thing did not exist, or its row has expired.
-    pub before: Option<Revision>,
-}
-
-/// Takes back the change that an event made, as a new revision, if it is still the last one. `revert` makes
-/// the head of before; [`change`]'s rules hold for it. The row's `undoes` is filled in here.
-pub async fn undo<H: Head, E: From<dynamo::Error>>(
-    dynamo: &Dynamo,
-    cause: &Cause,
-    key: H::Key,
-    event_id: u64,
-    revert: impl Fn(&H, &Undone) -> Result<Next<H>, E>,
-) -> Result<Undo<H>, E> {
-    let thing = H::thing(&key);
-    let Some(row) = revision_of(dynamo, &thing, event_id).await? else { return Ok(Undo::Unknown) };
-    let before = match row.rev.checked_sub(1) {
-        Some(rev) => revision(dynamo, &thing, rev).await?,
-        None => None,
-    };
-    let undone = Undone { row, before };
-    let changed = change(dynamo, cause, key, |head: Option<&H>| match head {
-        Some(head) if head.stamp().rev == undone.row.rev => {
-            let mut next = revert(head, &undone).map_err(NotUndone::Refused)?;
-            next.row.undoes = Some(event_id);
-            Ok(next)
-        }
-        other => Err(NotUndone::MovedOn(other.cloned())),
-    });
-    match changed.await {
-        Ok(Change::Done(done)) => Ok(Undo::Done(done)),
-        Ok(Change::Already(row)) => Ok(Undo::Already(row)),
-        Ok(Change::Contended) => Ok(Undo::Contended),
-        Err(NotUndone::Refused(refusal)) => Err(refusal),
-        Err(NotUndone::MovedOn(head)) => {
-            let last = match &head {
-                Some(head) => revision_of(dynamo, &thing, head.stamp().event_id).await?,
-                None => None,
-            };
-            let undoes = Some(event_id.to_string());
-            Ok(match last {
-                Some(last) if last.undoes == undoes => Undo::Already(last),
-                _ => Undo::MovedOn(head),
-            })
-        }
-    }
-}
-
-enum NotUndone<H, E> {
-    MovedOn(Option<H>),
-    Refused(E),
-}
-
-impl<H, E: From<dynamo::Error>> From<dynamo::Error> for NotUndone<H, E> {
-    fn from(error: dynamo::Error) -> Self {
-        Self::Refused(error.into())
     }
 }
 

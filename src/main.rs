@@ -95,7 +95,7 @@ async fn show_tables(options: config::Tables) -> anyhow::Result<Exit> {
     match options.act {
         TablesAct::List => print!("{}", tables::list()),
         TablesAct::Json => println!("{}", tables::json()),
-        TablesAct::Policy => println!("{}", tables::policy()),
+        TablesAct::Policy => println!("{}", tables::policy_for(&options.store.table_prefix)),
         TablesAct::Create => {
             let connected = open_store(&options.store).await?;
             connected.dynamo.create_tables(&tables::all()).await.context("create the tables")?;

@@ -32,7 +32,10 @@ const LINE_MAX: usize = 180;
 
 /// What each person typed last: the text behind the prefix, newest first.
 #[derive(Default)]
-pub struct Recent(Mutex<HashMap<(u64, u64), VecDeque<(Timestamp, String)>>>);
+pub struct Recent(Mutex<HashMap<(u64, u64), Lines>>);
+
+/// When, and what.
+type Lines = VecDeque<(Timestamp, String)>;
 
 impl Recent {
     pub fn push(&self, server_id: u64, person: u64, now: Timestamp, text: &str) {

@@ -135,7 +135,7 @@ impl Registry {
             let allowed = if typed.chars().count() <= 4 { 1 } else { 2 };
             (distance <= allowed).then_some((distance, *name))
         };
-        self.words.keys().filter_map(|name| near(name)).min().map(|(_, name)| name)
+        self.words.keys().filter_map(near).min().map(|(_, name)| name)
     }
 }
 

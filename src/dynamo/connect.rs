@@ -59,7 +59,7 @@ pub struct StoreConfig {
     pub clock: Clock,
     /// What may happen on the way to the store, for the playground and for tests.
     pub faults: Option<Faults>,
-    pub(crate) patience: Patience,
+    pub patience: Patience,
 }
 
 impl StoreConfig {
@@ -189,8 +189,7 @@ impl ClassifyRetry for Conflicts {
 }
 
 impl Patience {
-    pub(crate) const DEFAULT: Self =
-        Self { confirm_for: CONFIRM_FOR, backoff: BACKOFF, backoff_max: BACKOFF_MAX };
+    pub const DEFAULT: Self = Self { confirm_for: CONFIRM_FOR, backoff: BACKOFF, backoff_max: BACKOFF_MAX };
 }
 
 fn local_credentials() -> Credentials {
@@ -254,7 +253,34 @@ fn lock(path: &Path) -> anyhow::Result<File> {
 
 #[cfg(test)]
 mod tests {
+    use serde::{Deserialize, Serialize};
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::dynamo::{Error, Table};
+
+    #[derive(Serialize, Deserialize)]
+    struct Note {
+        key: String,
+    }
+
+    impl Table for Note {
+        const NAME: &'static str = "note";
+        const KEY: &'static [&'static str] = &["key"];
+        type Key = String;
+
+        fn key(&self) -> String {
+            self.key.clone()
+        }
+    }
+
+    async fn put_at(listener: &TcpListener) -> Result<(), Error> {
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let config = StoreConfig::new(Store::Endpoint { url, region: None });
+        let dynamo = connect(config).await.unwrap().dynamo;
+        dynamo.put(&Note { key: "a".to_owned() }).await
+    }
 
     #[tokio::test]
     async fn a_file_has_one_process_and_keeps_what_it_was_given() {
@@ -266,5 +292,33 @@ mod tests {
         assert!(refused.contains(&format!("process {}", std::process::id())), "{refused}");
         drop(first);
         open().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn where_nobody_listens_nothing_is_written() {
+        // Not listening, so that connections are refused; held, so that nobody else gets the port.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let url = format!("http://{}", socket.local_addr().unwrap());
+        let config = StoreConfig::new(Store::Endpoint { url, region: None });
+        let dynamo = connect(config).await.unwrap().dynamo;
+        let put = dynamo.put(&Note { key: "a".to_owned() }).await;
+        assert!(matches!(put, Err(Error::Unavailable(_))), "{put:?}");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_breaks_after_the_request_leaves_it_uncertain() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = async {
+            loop {
+                let (mut connection, _) = listener.accept().await.unwrap();
+                let _ = connection.read(&mut [0; 4_096]).await;
+            }
+        };
+        let put = tokio::select! {
+            put = put_at(&listener) => put,
+            () = server => unreachable!("it goes on"),
+        };
+        assert!(matches!(put, Err(Error::Uncertain(_))), "{put:?}");
     }
 }

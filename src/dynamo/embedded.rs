@@ -148,3 +148,74 @@ fn unreadable(message: &str) -> DynoxideError {
         None => DynoxideError::SerializationException(message.to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::error::ProvideErrorMetadata;
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::dynamo::faults::Faults;
+    use crate::dynamo::testing::{engine, over};
+    use crate::dynamo::{Dynamo, Table, TableSpec};
+
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    struct Note {
+        key: String,
+        expires_at: Option<i64>,
+    }
+
+    impl Table for Note {
+        const NAME: &'static str = "note";
+        const KEY: &'static [&'static str] = &["key"];
+        const EXPIRES: Option<&'static str> = Some("expires_at");
+        type Key = String;
+
+        fn key(&self) -> String {
+            self.key.clone()
+        }
+    }
+
+    const TABLES: &[TableSpec] = &[TableSpec::of::<Note>()];
+
+    fn note(key: &str, expires_at: Option<i64>) -> Note {
+        Note { key: key.to_owned(), expires_at }
+    }
+
+    fn handle(engine: &Embedded) -> Dynamo {
+        over(engine, Clock::system(), &Faults::new())
+    }
+
+    #[tokio::test]
+    async fn nothing_scans() {
+        let dynamo = handle(&engine(TABLES).await);
+        let failed = dynamo.client().scan().table_name("note").send().await.unwrap_err();
+        assert_eq!(failed.code(), Some("ValidationException"));
+    }
+
+    #[tokio::test]
+    async fn only_what_has_expired_is_swept() {
+        let engine = engine(TABLES).await;
+        let dynamo = handle(&engine);
+        dynamo.put(&note("old", Some(1))).await.unwrap();
+        dynamo.put(&note("new", Some(4_000_000_000))).await.unwrap();
+        dynamo.put(&note("lasting", None)).await.unwrap();
+        assert_eq!(engine.sweep_now().await.unwrap(), 1);
+        assert!(dynamo.get::<Note>("new".to_owned()).await.unwrap().is_some());
+        assert!(dynamo.get::<Note>("lasting".to_owned()).await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_backup_made_while_the_bot_runs_can_be_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("backup.db");
+        let engine = engine(TABLES).await;
+        handle(&engine).put(&note("a", None)).await.unwrap();
+        engine.back_up(&path).await.unwrap();
+        handle(&engine).put(&note("b", None)).await.unwrap();
+        let backup = handle(&Embedded::open(&path).unwrap());
+        assert_eq!(backup.get("a".to_owned()).await.unwrap(), Some(note("a", None)));
+        assert_eq!(backup.get::<Note>("b".to_owned()).await.unwrap(), None);
+    }
+}

@@ -51,7 +51,7 @@ impl Error {
     }
 }
 
-/// What became of the attempts of one request.
+/// What became of the attempts of one request, or of several with the same effect.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Attempts(Arc<State>);
 
@@ -81,7 +81,10 @@ impl Intercept for Attempts {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        self.0.in_flight.store(true, Ordering::SeqCst);
+        // The attempt before this one was given up by a timeout around the whole request.
+        if self.0.in_flight.swap(true, Ordering::SeqCst) {
+            self.0.unresolved.store(true, Ordering::SeqCst);
+        }
         Ok(())
     }
 

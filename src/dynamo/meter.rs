@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::ConsumedCapacity;
+use tracing::debug;
 
 /// Read and write request units.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -94,6 +95,8 @@ impl Meter {
         took: Duration,
     ) {
         let seconds = took.as_secs_f64();
+        let (table, operation) = kind;
+        debug!(table, operation, ?outcome, read = units.read, write = units.write, seconds, "store");
         let mut by_kind = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let usage = by_kind.entry(kind).or_default();
         usage.requests += 1;

@@ -7,8 +7,9 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 use crate::dynamo::error::not_applied;
 use crate::dynamo::expression::Placeholders;
 use crate::dynamo::meter::Units;
+use crate::dynamo::record::{Call, capacity};
 use crate::dynamo::table::{Item, Table, from_item, key_item};
-use crate::dynamo::{Call, Condition, Dynamo, Error, Index, Key, KeyPart, capacity};
+use crate::dynamo::{Condition, Dynamo, Error, Index, Key, KeyPart};
 
 /// `query_all` reads at most this many pages of 1 MB; what is larger is read page by page.
 pub const PAGES_MAX: usize = 100;

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use aws_sdk_dynamodb::config::Builder;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, LocalSecondaryIndex,
-    Projection as SdkProjection, ProjectionType, ScalarAttributeType, TableDescription, TableStatus,
-    TimeToLiveSpecification, TimeToLiveStatus,
+    AttributeDefinition, AttributeValue, BillingMode, ConditionCheck, KeySchemaElement, KeyType,
+    LocalSecondaryIndex, Projection as SdkProjection, ProjectionType, ScalarAttributeType, TableDescription,
+    TableStatus, TimeToLiveSpecification, TimeToLiveStatus, TransactWriteItem,
 };
 use tokio::time::Instant;
 
@@ -41,7 +43,13 @@ impl Dynamo {
             .set_key_schema(Some(key_schema(table.hash, table.range)))
             .set_attribute_definitions(Some(attributes(table)))
             .set_local_secondary_indexes(indexes(table));
-        match request.send().await {
+        // Making a table may take longer than anything a person waits for.
+        let patience = TimeoutConfig::builder()
+            .operation_timeout(ACTIVE_WITHIN)
+            .operation_attempt_timeout(ACTIVE_WITHIN)
+            .build();
+        let patient = Builder::new().timeout_config(patience);
+        match request.customize().config_override(patient).send().await {
             Ok(_) => Ok(()),
             // Another instance was faster.
             Err(SdkError::ServiceError(service))
@@ -124,7 +132,35 @@ impl Dynamo {
             let expiry = self.expiry(table).await?.unwrap_or_else(|| "none".to_owned());
             compare("the expiry attribute", expiry, table.expires.unwrap_or("none").to_owned());
         }
+        if let (true, Some(table)) = (differences.is_empty(), tables.first()) {
+            differences.extend(self.try_transaction(table).await?);
+        }
         Ok(differences)
+    }
+
+    /// Every change is a transaction, and not every store that speaks DynamoDB's protocol has them. So one
+    /// that writes nothing is tried.
+    async fn try_transaction(&self, table: &TableSpec) -> Result<Option<String>, Error> {
+        let nothing = |attribute: KeyAttribute| match attribute.kind {
+            KeyKind::Number => AttributeValue::N("0".to_owned()),
+            KeyKind::Text => AttributeValue::S("mneme#check".to_owned()),
+        };
+        let keys = std::iter::once(table.hash).chain(table.range);
+        let check = ConditionCheck::builder()
+            .table_name(self.table_name(table.name))
+            .set_key(Some(keys.map(|key| (key.name.to_owned(), nothing(key))).collect()))
+            .condition_expression("attribute_not_exists(#key)")
+            .expression_attribute_names("#key", table.hash.name)
+            .build()
+            .expect("all that is required is given");
+        let check = TransactWriteItem::builder().condition_check(check).build();
+        match self.client().transact_write_items().transact_items(check).send().await.map_err(not_applied) {
+            Err(Error::Rejected(source)) => {
+                let why = source.source().map_or_else(|| source.to_string(), ToString::to_string);
+                Ok(Some(format!("The store refuses transactions, and every change is one: {why}")))
+            }
+            answer => answer.map(|_| None),
+        }
     }
 }
 

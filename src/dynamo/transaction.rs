@@ -4,12 +4,13 @@
 //! second sending without applying it. So an answer that got lost is asked for again, until
 //! [`CONFIRM_FOR`] has passed, and only then the outcome counts as unknown.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
-    CancellationReason, ConditionCheck, Delete, Put, ReturnConsumedCapacity,
+    CancellationReason, ConditionCheck, ConsumedCapacity, Delete, Put, ReturnConsumedCapacity,
     ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update as UpdateItem,
 };
 use sha2::{Digest, Sha256};
@@ -209,17 +210,19 @@ impl Dynamo {
         if writes.len() > WRITES_MAX {
             return Err(Error::TooLarge(format!("{} writes in one transaction", writes.len()).into()));
         }
+        let attempts = Attempts::default();
         let give_up = Instant::now() + self.patience().confirm_for;
         let mut items = self.render(&writes);
-        let mut last: Option<Error> = None;
         for round in 0.. {
-            let uncertain = last.as_ref().is_some_and(Error::is_uncertain);
-            let sending = self.send(&transaction.token, &writes, items.clone());
-            let answer = timeout_at(give_up, sending).await;
-            let error = match answer.unwrap_or_else(|late| Err(Error::Uncertain(late.into()))) {
-                Ok(Sent::Done) => return Ok(Commit::Done),
-                Ok(Sent::Repeated) => return Ok(Commit::Repeated),
-                Ok(Sent::Blocked(place, found)) => {
+            let sending = self.send(&transaction.token, &writes, items.clone(), &attempts);
+            let error = match timeout_at(give_up, sending).await {
+                Ok(Ok(Sent::Done)) => return Ok(Commit::Done),
+                Ok(Ok(Sent::Repeated)) => return Ok(Commit::Repeated),
+                Ok(Ok(Sent::Blocked(place, _))) if attempts.maybe_applied() => {
+                    // An attempt that is still on its way may find that the conditions hold again.
+                    return Err(Error::Uncertain(format!("write {place} is blocked now").into()));
+                }
+                Ok(Ok(Sent::Blocked(place, found))) => {
                     if !self.delete_if_expired(&writes[place], found).await? {
                         return Ok(Commit::Blocked(place));
                     }
@@ -227,20 +230,19 @@ impl Dynamo {
                     items = self.render(&writes);
                     continue;
                 }
-                Err(error) if !error.is_uncertain() && !uncertain => return Err(error),
-                Ok(Sent::Busy(error)) | Err(error) => error,
+                Ok(Ok(Sent::Busy(error))) => error,
+                Ok(Err(error)) if !attempts.maybe_applied() => return Err(error),
+                Ok(Err(error)) => error,
+                Err(late) => Error::Unavailable(late.into()),
             };
-            // Once uncertain, always uncertain: a later failure tells nothing about the first sending.
-            if !uncertain {
-                last = Some(error);
-            }
             let next = Instant::now() + self.patience().pause(round);
             if next >= give_up {
-                break;
+                // What the last sending met tells nothing about an earlier one.
+                return Err(if attempts.maybe_applied() { Error::Uncertain(Box::new(error)) } else { error });
             }
             sleep_until(next).await;
         }
-        Err(last.expect("the loop ends after an error"))
+        unreachable!("the loop ends by returning")
     }
 
     fn render(&self, writes: &[Write]) -> Vec<TransactWriteItem> {
@@ -253,55 +255,57 @@ impl Dynamo {
         token: &Token,
         writes: &[Write],
         items: Vec<TransactWriteItem>,
+        attempts: &Attempts,
     ) -> Result<Sent, Error> {
-        let (attempts, started) = (Attempts::default(), Instant::now());
+        let started = Instant::now();
         let request = self.client().transact_write_items().set_transact_items(Some(items));
         let request = request
             .client_request_token(token.for_prefix(self.prefix()))
             .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
             .customize()
             .interceptor(attempts.clone());
-        let result = request.send().await;
-        let took = started.elapsed();
-        let record = |outcome, units: &dyn Fn(&'static str) -> Units| {
-            let mut tables: Vec<_> = writes.iter().map(|write| write.table).collect();
-            tables.sort_unstable();
-            tables.dedup();
-            for table in tables {
-                self.meter().record((table, "transact"), outcome, units(table), took);
-            }
-        };
-        match result {
+        let failed = match request.send().await {
             Ok(output) => {
-                record(Outcome::Ok, &|table| {
-                    let name = self.table_name(table);
-                    let mut sum = Units::default();
-                    for capacity in output.consumed_capacity() {
-                        if capacity.table_name() == Some(&name) {
-                            sum += Units::of_transaction(capacity);
-                        }
-                    }
-                    sum
-                });
-                Ok(Sent::Done)
+                let consumed = output.consumed_capacity();
+                self.record(writes, Outcome::Ok, started, |table, _| self.consumed(table, consumed));
+                return Ok(Sent::Done);
             }
-            Err(failed) => match understand(&failed) {
-                Some(Sent::Blocked(place, found)) => {
-                    let count = |table| writes.iter().filter(|write| write.table == table).count();
-                    // DynamoDB charges two units for each write and reports nothing.
-                    record(Outcome::Refused, &|table| Units::write(2.0 * count(table) as f64));
-                    Ok(Sent::Blocked(place, found))
-                }
-                Some(sent) => {
-                    record(Outcome::Refused, &|_| Units::default());
-                    Ok(sent)
-                }
-                None => {
-                    record(Outcome::Failed, &|_| Units::default());
-                    Err(canceled(failed, &attempts))
-                }
-            },
+            Err(failed) => failed,
+        };
+        let Some(sent) = understand(&failed) else {
+            self.record(writes, Outcome::Failed, started, |_, _| Units::default());
+            return Err(canceled(failed, attempts));
+        };
+        // DynamoDB charges two units for each write of a refused transaction, and reports nothing.
+        let each = if matches!(sent, Sent::Blocked(..)) { 2.0 } else { 0.0 };
+        self.record(writes, Outcome::Refused, started, |_, count| Units::write(each * count as f64));
+        Ok(sent)
+    }
+
+    /// Notes what was sent for each table in it; `units` is told the table and how many writes it had.
+    fn record(
+        &self,
+        writes: &[Write],
+        outcome: Outcome,
+        started: Instant,
+        units: impl Fn(&'static str, usize) -> Units,
+    ) {
+        let mut tables: BTreeMap<&'static str, usize> = BTreeMap::new();
+        for write in writes {
+            *tables.entry(write.table).or_default() += 1;
         }
+        for (table, count) in tables {
+            self.meter().record((table, "transact"), outcome, units(table, count), started.elapsed());
+        }
+    }
+
+    fn consumed(&self, table: &str, consumed: &[ConsumedCapacity]) -> Units {
+        let name = self.table_name(table);
+        let mut sum = Units::default();
+        for capacity in consumed.iter().filter(|capacity| capacity.table_name() == Some(&name)) {
+            sum += Units::of_transaction(capacity);
+        }
+        sum
     }
 
     /// Whether an upsert met an expired record, which is now gone.
@@ -346,7 +350,6 @@ fn canceled(failed: Failed, attempts: &Attempts) -> Error {
         let (code, message) = (reason.code().unwrap_or_default(), reason.message().unwrap_or_default());
         return error::refusal(code, message)(Box::new(failed));
     }
-    debug_assert!(failed.code().is_none_or(|code| !code.is_empty()));
     error::failed_write(failed, attempts)
 }
 

@@ -3,10 +3,8 @@
 //! say. `STORM_SEEDS=1000..9000` runs others than the usual ones.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use futures::future::join_all;
-use futures::stream::{self, StreamExt};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -16,19 +14,12 @@ use crate::cause::Cause;
 use crate::clock::Clock;
 use crate::dynamo::Dynamo;
 use crate::dynamo::embedded::Embedded;
-use crate::dynamo::faults::{Fault, Faults, Rates};
+use crate::dynamo::faults::{Fault, Faults};
+use crate::dynamo::storm::{Sea, each_seed};
 use crate::dynamo::testing::{engine, over};
 
 const INSTANCES: usize = 2;
 const EVENTS: i64 = 5;
-/// Storms wait most of the time, for pauses and for the engine.
-const AT_ONCE: usize = 8;
-
-fn seeds() -> Range<u64> {
-    let Ok(text) = std::env::var("STORM_SEEDS") else { return 0..200 };
-    let (from, to) = text.split_once("..").expect("STORM_SEEDS is like 0..300");
-    from.parse().unwrap()..to.parse().unwrap()
-}
 
 /// What one delivery of an event came to.
 #[derive(Debug)]
@@ -47,27 +38,23 @@ async fn deliver(dynamo: &Dynamo, cause: &Cause, text: &str) -> Told {
 }
 
 /// Five events, each delivered once or twice, to either of two instances, all at once.
-async fn storm(seed: u64, engine: &Embedded) -> (BTreeMap<i64, Vec<Told>>, Vec<Faults>) {
+async fn storm(seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed);
-    let faults: Vec<_> = (0..INSTANCES).map(|_| Faults::new()).collect();
-    let instances: Vec<_> = faults.iter().map(|faults| over(engine, Clock::system(), faults)).collect();
-    for faults in &faults {
-        faults.plan(rng.random(), Rates::STORMY.times(rng.random_range(1..=3)));
+    let sea = Sea::stormy(TABLES, INSTANCES, &mut rng).await;
+    let mut deliveries = Vec::new();
+    for event in 1..=EVENTS {
+        for _ in 0..rng.random_range(1..=2) {
+            deliveries.push((event, rng.random_range(0..INSTANCES)));
+        }
     }
-    let deliveries: Vec<(i64, usize)> = (1..=EVENTS)
-        .flat_map(|event| {
-            let times = rng.random_range(1..=2);
-            (0..times).map(|_| (event, rng.random_range(0..INSTANCES))).collect::<Vec<_>>()
-        })
-        .collect();
     let told = join_all(deliveries.iter().map(async |(event, instance)| {
-        (*event, deliver(&instances[*instance], &cause(*event), &event.to_string()).await)
+        (*event, deliver(&sea.instances[*instance], &cause(*event), &event.to_string()).await)
     }));
     let mut by_event: BTreeMap<i64, Vec<Told>> = BTreeMap::new();
     for (event, told) in told.await {
         by_event.entry(event).or_default().push(told);
     }
-    (by_event, faults)
+    check(seed, &sea.calm().await, &by_event).await;
 }
 
 async fn check(seed: u64, dynamo: &Dynamo, told: &BTreeMap<i64, Vec<Told>>) {
@@ -93,31 +80,9 @@ async fn check(seed: u64, dynamo: &Dynamo, told: &BTreeMap<i64, Vec<Told>>) {
     }
 }
 
-/// Lets one storm pass and counts what was told: done, not done, unknown.
-async fn weather(seed: u64) -> [usize; 3] {
-    let engine = engine(TABLES).await;
-    let (told, faults) = storm(seed, &engine).await;
-    for faults in &faults {
-        faults.calm();
-        faults.deliver_late().await;
-    }
-    check(seed, &over(&engine, Clock::system(), &Faults::new()), &told).await;
-    let count = |kind: fn(&&Told) -> bool| told.values().flatten().filter(kind).count();
-    [
-        count(|told| matches!(told, Told::Done)),
-        count(|told| matches!(told, Told::NotDone)),
-        count(|told| matches!(told, Told::Unknown)),
-    ]
-}
-
 #[tokio::test]
 async fn no_storm_loses_doubles_or_invents_a_change() {
-    println!("seeds {:?}", seeds());
-    let storms = stream::iter(seeds()).map(weather).buffer_unordered(AT_ONCE);
-    let sum = |a: [usize; 3], b: [usize; 3]| [a[0] + b[0], a[1] + b[1], a[2] + b[2]];
-    let told = storms.fold([0; 3], async |all, one| sum(all, one)).await;
-    println!("done, not done, unknown: {told:?}");
-    assert!(told[0] > 0 && told[1] > 0, "the storms were none, or nothing survived them: {told:?}");
+    each_seed(0..200, storm).await;
 }
 
 #[tokio::test]
@@ -133,6 +98,19 @@ async fn nothing_is_written_after_a_read_that_failed() {
     faults.calm();
     faults.script([Fault::LoseReply, Fault::Throttle, Fault::Cut]);
     assert!(matches!(append(&dynamo, &cause(1), "a").await, Ok(Change::Done(_))));
+}
+
+#[tokio::test]
+async fn what_is_unknown_stays_unknown_when_the_store_goes_away() {
+    let engine = engine(TABLES).await;
+    let faults = Faults::new();
+    let dynamo = over(&engine, Clock::system(), &faults);
+    faults.script([Fault::Pass, Fault::LoseReply]);
+    faults.script([Fault::Cut; 1_000]);
+    let told = append(&dynamo, &cause(1), "a").await;
+    assert!(matches!(told, Err(Refusal::Store(error)) if error.is_uncertain()));
+    faults.calm();
+    assert!(matches!(append(&dynamo, &cause(1), "a").await, Ok(Change::Already(_))));
 }
 
 #[tokio::test]

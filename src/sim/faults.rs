@@ -376,3 +376,47 @@ pub(super) fn spoiled(text: &str) -> String {
     }
     frame.to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn planned(times: usize) -> Switches {
+        let mut switches = Switches::new(1);
+        let fault = CallFault { route: "GET /users/@me".to_owned(), left: times, effect: Effect::Hang };
+        switches.calls.push(fault);
+        switches
+    }
+
+    #[test]
+    fn a_fault_counts_down_or_stays() {
+        let mut twice = planned(2);
+        let hits = (0..4).filter(|_| twice.on_call("GET /users/@me").is_some()).count();
+        assert_eq!(hits, 2);
+        assert!(twice.on_call("GET /gateway").is_none());
+        let mut always = planned(ALWAYS);
+        assert!((0..100).all(|_| always.on_call("GET /users/@me").is_some()));
+    }
+
+    #[test]
+    fn the_weather_comes_from_the_seed() {
+        let weather = Weather { fail: 0.1, lose_reply: 0.2, rate_limit: 0.3, ..Weather::default() };
+        let forecast = |seed: u64| {
+            let mut switches = Switches { weather, ..Switches::new(seed) };
+            (0..200).map(|_| format!("{:?}", switches.on_call("GET /gateway"))).collect::<Vec<_>>()
+        };
+        println!("seeds 3 and 4");
+        assert_eq!(forecast(3), forecast(3));
+        assert_ne!(forecast(3), forecast(4));
+        let all = forecast(3).join(" ");
+        assert!(["502", "LoseReply", "429", "None"].iter().all(|kind| all.contains(kind)), "{all}");
+    }
+
+    #[test]
+    fn a_spoiled_frame_lacks_what_clients_need() {
+        let spoiled = spoiled(r#"{"t":"MESSAGE_CREATE","s":2,"op":0,"d":{"id":"1","content":"hi"}}"#);
+        let frame: Value = serde_json::from_str(&spoiled).unwrap();
+        assert_eq!(frame["d"], json!({"content": "hi"}));
+        assert_eq!(frame["s"], 2);
+    }
+}

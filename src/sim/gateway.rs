@@ -26,10 +26,9 @@ const COMPRESS_FROM: usize = 2_048;
 /// An event that was to be overtaken goes on after this time if no other came.
 const HOLD: Duration = Duration::from_millis(50);
 
-/// Discord closes a connection whose client has been silent for one interval and a grace. That is longer here
-/// for short intervals: clients look at their clocks twice a second, and machines may be busy.
-const SILENCE: f64 = 1.5;
-const GRACE: Duration = Duration::from_secs(10);
+/// Discord closes a connection whose client has been silent for longer than its interval; this much longer
+/// here, so that a busy machine is not taken for a silent client.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// How long a client may take to answer a close frame; dropping the socket earlier could lose the frame.
 const GOODBYE: Duration = Duration::from_millis(500);
@@ -83,7 +82,7 @@ impl Connection {
         };
         let (id, inbox) = hub.open(greet);
         let interval = hub.read(|world| world.settings.heartbeat_ms);
-        let silence = Duration::from_millis(interval).mul_f64(SILENCE) + GRACE;
+        let silence = Duration::from_millis(interval) + SILENCE;
         let heard_at = Instant::now();
         Self { hub, id, socket, scissors, inbox, deaf, zombie: false, held: None, heard_at, silence }
     }

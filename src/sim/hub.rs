@@ -12,9 +12,9 @@ use super::watch::{BEHIND_MAX, Seen};
 use super::world::{Act, ActError, Audience, Frame, Id, Input, Output, Request, Response, World};
 use crate::clock::Clock;
 
-/// Frames on their way to one gateway connection. A client that does not read them is cut, as by Discord;
-/// it resumes from the session's buffer.
-const FRAMES_MAX: usize = 4_096;
+/// Frames on their way to one gateway connection: some seconds of a load run. A client that does not read
+/// them is cut, as by Discord, and may resume from the session's buffer.
+const FRAMES_MAX: usize = 32_768;
 
 pub(super) struct Hub {
     state: Mutex<State>,
@@ -143,6 +143,8 @@ impl Hub {
 
     pub fn watch(&self, person: Id) -> Seen {
         let mut state = self.state();
+        // Those who look no longer make room when somebody else begins to.
+        state.watchers.retain(|_, sender| sender.receiver_count() > 0);
         let sender = state.watchers.entry(person).or_insert_with(|| broadcast::Sender::new(BEHIND_MAX));
         Seen(sender.subscribe())
     }
@@ -187,7 +189,6 @@ impl State {
             }
             return;
         }
-        self.watchers.retain(|_, sender| sender.receiver_count() > 0);
         for (person, sender) in &self.watchers {
             if self.world.sees(*person, audience) {
                 sender.send(event.clone()).ok();

@@ -157,3 +157,92 @@ async fn attachment(State((simulator, files)): State<(Simulator, reqwest::Client
         Err(_) => (StatusCode::BAD_GATEWAY, "The file could not be fetched.\n").into_response(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::sim::World;
+    use crate::tasks::Tasks;
+
+    const ANYWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+    async fn playground() -> (Simulator, Tasks) {
+        let tasks = Tasks::new();
+        (Simulator::start(World::playground(7), ANYWHERE, &tasks).await.unwrap(), tasks)
+    }
+
+    fn ids(simulator: &Simulator) -> (u64, String) {
+        let alice = speaker(simulator, None).unwrap();
+        let channel = simulator.view(alice)["guilds"][0]["channels"][0]["id"].as_str().unwrap().to_owned();
+        (alice, channel)
+    }
+
+    #[tokio::test]
+    async fn what_is_said_is_answered_and_can_be_read_again() {
+        let (simulator, _tasks) = playground().await;
+        let (alice, channel) = ids(&simulator);
+        let said = json!({"id": 1, "act": {"act": "say", "channel": channel, "text": "hello"}});
+        let answered = answer(&simulator, alice, &said.to_string());
+        assert_eq!(answered["id"], 1);
+        let message = &answered["ok"]["message"];
+        let asked = json!({"id": 2, "messages": {"channel": channel, "limit": 5}});
+        let page = answer(&simulator, alice, &asked.to_string());
+        assert_eq!((&page["ok"][0]["id"], &page["ok"][0]["content"]), (message, &json!("hello")));
+        let earlier = json!({"id": 3, "messages": {"channel": channel, "before": message}});
+        assert_eq!(answer(&simulator, alice, &earlier.to_string())["ok"], json!([]));
+    }
+
+    #[tokio::test]
+    async fn odd_requests_are_told_so_under_their_number() {
+        let (simulator, _tasks) = playground().await;
+        let (alice, channel) = ids(&simulator);
+        for odd in [
+            json!({"id": 9, "act": {"act": "fly"}}),
+            json!({"id": 9, "sing": {}}),
+            json!({"id": 9, "messages": {"channel": "general"}}),
+            json!({"id": 9, "act": {"act": "say", "channel": channel, "text": ""}}),
+        ] {
+            let answered = answer(&simulator, alice, &odd.to_string());
+            assert_eq!(answered["id"], 9, "{odd}");
+            assert!(answered["error"].is_string(), "{odd} got {answered}");
+        }
+        assert!(answer(&simulator, alice, "not JSON")["error"].is_string());
+    }
+
+    #[tokio::test]
+    async fn nobody_speaks_as_the_bot_or_as_a_stranger() {
+        let (simulator, _tasks) = playground().await;
+        let alice = speaker(&simulator, None);
+        let view = simulator.view(alice.unwrap());
+        let bot = view["bot"]["id"].as_str().unwrap().parse().unwrap();
+        assert_eq!((speaker(&simulator, Some(bot)), speaker(&simulator, Some(5))), (alice, alice));
+        let bob = view["people"][1]["id"].as_str().unwrap().parse().unwrap();
+        assert_eq!(speaker(&simulator, Some(bob)), Some(bob));
+    }
+
+    #[tokio::test]
+    async fn pages_come_with_headers_that_bind_the_browser() {
+        let (simulator, tasks) = playground().await;
+        let listener = tokio::net::TcpListener::bind(ANYWHERE).await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        tasks.spawn("page", crate::web::serve(listener, crate::web::router(simulator), tasks.shutdown()));
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        for (path, status) in
+            [("/", 200), ("/assets/chat.js", 200), ("/assets/none.js", 404), ("/attachments/1/2/x.png", 404)]
+        {
+            let response = client.get(format!("{address}{path}")).send().await.unwrap();
+            assert_eq!(response.status(), status, "{path}");
+            for name in
+                ["content-security-policy", "x-content-type-options", "referrer-policy", "x-frame-options"]
+            {
+                assert!(response.headers().contains_key(name), "{path} has no {name}");
+            }
+        }
+        let foreign = client.get(&address).header("host", "rebound.example").send().await.unwrap();
+        assert_eq!(foreign.status(), 403);
+        let packed = client.get(&address).header("accept-encoding", "gzip").send().await.unwrap();
+        assert_eq!(packed.headers()["content-encoding"], "gzip");
+    }
+}

@@ -115,6 +115,7 @@ test("a few emoji alone are large", () => {
 test("one line keeps names and hides spoilers", () => {
   const names = { user: () => "ann", role: () => "mods", channel: () => "cats" };
   assert.equal(plainText(parse("**Hi** <@1>, see <#2>\n||no||"), names), "Hi @ann, see #cats ▇▇▇▇");
+  assert.equal(plainText(parse("# One\ntwo\n> three\n- four\n- five\n```\nsix\n```"), names), "One two three four five six");
 });
 
 test("relative times look both ways", () => {

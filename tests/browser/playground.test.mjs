@@ -24,7 +24,7 @@ async function open(options = {}) {
   page.on("console", (message) => ["error", "warning"].includes(message.type()) && problems.push(message.text()));
   page.on("pageerror", (error) => problems.push(error.stack));
   await page.goto(playground.address);
-  await page.locator("#channels button").first().waitFor();
+  await page.locator("#channels button").first().waitFor({ state: "attached" });
   return page;
 }
 
@@ -107,8 +107,9 @@ test("a slash command is found, completed and sent by keyboard alone", async () 
 
 test("a required option that is missing is asked for", async () => {
   await page.locator("#input").pressSequentially("/rem get ");
-  await page.getByRole("combobox", { name: "key" }).press("Escape");
-  await page.getByRole("combobox", { name: "key" }).press("Enter");
+  await page.getByRole("option").first().waitFor();
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("Enter");
   await page.getByText("key is required").waitFor();
   await page.keyboard.press("Escape");
   await page.locator("#input").waitFor();

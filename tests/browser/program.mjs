@@ -4,7 +4,8 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 
-const MNEME = process.env.MNEME ?? fileURLToPath(new URL("../../target/debug/mneme", import.meta.url));
+const TARGET = process.env.CARGO_TARGET_DIR ?? fileURLToPath(new URL("../../target", import.meta.url));
+const MNEME = process.env.MNEME ?? `${TARGET}/debug/mneme`;
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 
 /** A start that takes longer has failed. */

@@ -75,6 +75,19 @@ impl Mneme {
         }
     }
 
+    /// Waits until the bot is connected and its slash commands are there, in whichever order.
+    pub async fn is_ready(&mut self) {
+        let waits = |written: &[String]| {
+            let said = |words: &str| written.iter().any(|line| line.contains(words));
+            !(said(" connected") && said("registered slash commands"))
+        };
+        while waits(&self.written) {
+            if self.line().await.is_none() {
+                panic!("it ended while it started:\n{}", self.written.join("\n"));
+            }
+        }
+    }
+
     /// Ends it without any warning. What it wrote is the answer.
     pub async fn kill(mut self) -> Vec<String> {
         self.process.start_kill().expect("it runs");

@@ -250,12 +250,6 @@ impl Bot {
         let ended = timeout(PATIENCE, self.running).await.expect("the bot ends");
         ended.expect("the bot does not panic").expect("the bot ends in order")
     }
-
-    /// Pulls the plug: nothing is finished, nothing is said.
-    pub fn abandon(self) {
-        self.running.abort();
-        self.tasks.stop();
-    }
 }
 
 impl Stage {

@@ -58,7 +58,7 @@ impl Game {
             discord,
             rng: StdRng::seed_from_u64(seed),
             events,
-            ledger: Ledger::default(),
+            ledger: Ledger::new("the kills"),
             replies: BTreeMap::new(),
             beliefs: BTreeMap::new(),
             keys: 0,
@@ -97,7 +97,7 @@ impl Game {
             bot.kill().await;
             return;
         }
-        bot.says("connected").await;
+        bot.is_ready().await;
         self.look_up().await;
         let asked = self.ask();
         let answers = self.rng.random_range(0..=asked);
@@ -214,7 +214,7 @@ async fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
         game.live_and_die(data.path()).await;
     }
     let mut last = Mneme::start(run_on(&game.discord, data.path()));
-    last.says("connected").await;
+    last.is_ready().await;
     game.look_up().await;
     last.kill().await;
     game.check(data.path()).await;

@@ -14,4 +14,5 @@ mod memories;
 mod once;
 mod process;
 mod random;
+mod schedules;
 mod tidy;

@@ -18,10 +18,10 @@ use crate::ledger::{Ask, Ledger, Stored};
 
 const TABLES: [&str; 3] = ["remember", "history", "tally"];
 
-/// `mneme run` on an empty store, and connected.
+/// `mneme run`, until it can be asked.
 async fn started(discord: &Discord, data: &Path) -> Mneme {
     let mut bot = Mneme::start(run_on(discord, data));
-    bot.says("registered slash commands").await;
+    bot.is_ready().await;
     bot
 }
 
@@ -70,7 +70,7 @@ async fn a_store_has_one_process() {
 async fn a_stop_by_signal_answers_what_it_has_begun() {
     let (discord, data) = (Discord::start().await, tempfile::tempdir().unwrap());
     let bot = started(&discord, data.path()).await;
-    let mut ledger = Ledger::default();
+    let mut ledger = Ledger::new("the stop");
     for name in ["ann", "bob", "mo", "olga"] {
         let person = discord.person("zoo", "cats", name);
         for n in 0..5 {
@@ -221,10 +221,9 @@ async fn a_killed_playground_remembers() {
         let mut command = mneme(["playground", "--port", "0", "--data-dir"]);
         command.arg(data.path());
         let mut playground = Mneme::start(command);
-        let line = playground.says("http://127.0.0.1").await;
-        let line = line.split("Open").nth(1).unwrap_or(&line).to_owned();
+        let line = playground.says("Open  http://").await;
         let address = line.split("http://").nth(1).unwrap().split(' ').next().unwrap().to_owned();
-        playground.says("registered slash commands").await;
+        playground.is_ready().await;
         (playground, Page::open(&address).await)
     };
     let (playground, mut page) = open().await;

@@ -1,13 +1,13 @@
 //! Looking things up: `.rem <key>`, `.mem info`, `.mem raw`, `.mem random`.
 
 use crate::context::{Error, Reply, Result, refuse};
-use crate::markdown::{code, number, plain, time, time_relative};
+use crate::markdown::{code, cut, number, plain, time, time_relative};
 
 use super::call::{Call, HOPS_MAX};
 use super::key::Key;
 use super::recalls;
 use super::record::Remembered;
-use super::view::{self, no, when, who};
+use super::view::{self, NAME_MAX, no, when, who};
 
 /// How often another memory is drawn when one was forgotten elsewhere a moment ago.
 const DRAWS_MAX: usize = 3;
@@ -61,7 +61,8 @@ pub async fn info(call: &Call, typed: &str) -> Result<Reply> {
     let record = existing(call, &Key::read(typed)?).await?;
     let (times, last) = recalls::of(call, &record.rem_key).await?;
     let list = call.lists().any(call.dynamo(), call.server()).await?;
-    let names: Vec<String> = list.names_of(&record.rem_key).map(|name| code(name.display())).collect();
+    let names: Vec<String> =
+        list.names_of(&record.rem_key).map(|name| code(&cut(name.display(), NAME_MAX))).collect();
     let changed = match record.rev {
         0 => "never".to_owned(),
         _ => format!("{} by {}", when(record.updated_at), who(record.updated_by)),
@@ -80,7 +81,7 @@ pub async fn info(call: &Call, typed: &str) -> Result<Reply> {
     if let Some(locked_by) = record.locked_by {
         lines.push(format!("🔒 Locked by {}", who(Some(locked_by))));
     }
-    Ok(view::card(format!("ℹ️ {}", plain(record.display())), lines.join("\n")).into())
+    Ok(view::card(format!("ℹ️ {}", view::name(record.display(), NAME_MAX)), lines.join("\n")).into())
 }
 
 fn number_of(times: u64) -> String {

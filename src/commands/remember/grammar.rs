@@ -347,7 +347,7 @@ mod tests {
                 false => line.push_str(&random_text(random, 8)),
             }
         }
-        if random.random_bool(0.005) {
+        if random.random_bool(0.001) {
             line.push_str(&random_text(random, max));
         }
         line.chars().take(max).collect()

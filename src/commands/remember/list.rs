@@ -3,7 +3,8 @@
 //! A list holds no values, and nothing that must be right is decided by it; see [`super::lists`] for how
 //! old it may be.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
@@ -171,13 +172,14 @@ enum Rank {
 
 struct Sought {
     text: String,
-    trigrams: HashMap<[char; 3], usize>,
+    /// In order, so that they can be compared in one pass.
+    trigrams: Vec<[char; 3]>,
 }
 
 impl Sought {
     fn new(text: &str) -> Self {
         let text = normalise(text);
-        let trigrams = counted(&text);
+        let trigrams = sorted_trigrams(&text);
         Self { text, trigrams }
     }
 
@@ -214,27 +216,23 @@ fn is_slip(typed: &str, key: &str) -> bool {
 }
 
 /// Shared trigrams out of all, each as often as it occurs.
-fn similarity(sought: &HashMap<[char; 3], usize>, key: &str) -> f64 {
-    let mut shared = 0;
-    let mut left = sought.clone();
-    let mut size = 0;
-    for trigram in trigrams(key) {
-        size += 1;
-        if let Some(count) = left.get_mut(&trigram).filter(|count| **count > 0) {
-            *count -= 1;
-            shared += 1;
+fn similarity(sought: &[[char; 3]], key: &str) -> f64 {
+    let known = sorted_trigrams(key);
+    let (mut a, mut b, mut shared) = (0, 0, 0_u32);
+    while a < sought.len() && b < known.len() {
+        match sought[a].cmp(&known[b]) {
+            Ordering::Less => a += 1,
+            Ordering::Greater => b += 1,
+            Ordering::Equal => (a, b, shared) = (a + 1, b + 1, shared + 1),
         }
     }
-    let all = sought.values().sum::<usize>() + size - shared;
-    if all == 0 { 0.0 } else { shared as f64 / all as f64 }
+    f64::from(shared) / (sought.len() + known.len() - shared as usize) as f64
 }
 
-fn counted(text: &str) -> HashMap<[char; 3], usize> {
-    let mut counts = HashMap::new();
-    for trigram in trigrams(text) {
-        *counts.entry(trigram).or_default() += 1;
-    }
-    counts
+fn sorted_trigrams(text: &str) -> Vec<[char; 3]> {
+    let mut all: Vec<_> = trigrams(text).collect();
+    all.sort_unstable();
+    all
 }
 
 /// Three neighbouring characters each; the start weighs more, by two spaces before it and one after.

@@ -282,3 +282,28 @@ impl Kept {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: usize = 1024 * 1024;
+
+    #[test]
+    fn the_list_used_least_recently_makes_room() {
+        let mut kept = Kept::default();
+        let now = Timestamp::from_seconds(0);
+        for server in 1..=3 {
+            kept.put(server, List::default(), true, now);
+        }
+        kept.touch(1);
+        for server in 1..=3 {
+            kept.servers.get_mut(&server).unwrap().bytes = 30 * MIB;
+        }
+        kept.put(4, List::default(), true, now);
+        assert_eq!(kept.servers.keys().collect::<BTreeSet<_>>(), BTreeSet::from([&1, &4, &3]));
+        kept.servers.get_mut(&4).unwrap().bytes = 80 * MIB;
+        kept.make_room(4);
+        assert_eq!(kept.servers.keys().collect::<Vec<_>>(), [&4], "the one in use stays");
+    }
+}

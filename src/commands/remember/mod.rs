@@ -389,11 +389,16 @@ fn answer(reply: Result<Reply>) -> Result<Answer> {
     reply.map(Answer::Reply)
 }
 
-/// The answer of a command that changes nothing: if the store is silent, trying again is harmless.
+/// The answer of a command that changes nothing.
 fn reading(reply: Result<Reply>) -> Result<Answer> {
+    answer(only_read(reply))
+}
+
+/// What was to be read and nothing else: if the store is silent, trying again is harmless.
+fn only_read(reply: Result<Reply>) -> Result<Reply> {
     match reply {
         Err(Error::Store(error)) => Err(Error::Read(error)),
-        other => answer(other),
+        other => other,
     }
 }
 

@@ -1,14 +1,13 @@
 //! How often memories are asked for: counted with [`crate::counts`], shown in `.mem info` and `.mem top`.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::context::{Reply, Result};
 use crate::counts::{self, Counts, Tally};
 use crate::dynamo::measured;
-use crate::markdown::plain;
 
 use super::call::Call;
 use super::view;
@@ -19,6 +18,9 @@ const KEPT_FOR: Duration = Duration::from_secs(400 * 86_400);
 /// A board is read again after this, or later if it was expensive to read.
 const FRESH_FOR: Duration = Duration::from_secs(60);
 const FRESH_FOR_MAX: Duration = Duration::from_secs(600);
+
+/// A board younger than this is simply current: what was recalled here since is in it.
+const WORTH_TELLING: Duration = Duration::from_secs(10);
 
 /// Boards kept in memory; one of an active server has some 100 KB.
 const BOARDS_MAX: usize = 200;
@@ -47,6 +49,7 @@ pub fn count(call: &Call, key: &str) {
     let expires_at = call.cause.at.plus(KEPT_FOR).seconds();
     let counts = call.services.state::<Counts>();
     counts.add(board(call.server()), slot(key), COUNT, 1, Some(expires_at));
+    call.services.state::<Boards>().recalled(call.server(), key);
     call.lists().recalled(call.server(), key);
 }
 
@@ -62,7 +65,7 @@ pub async fn of(call: &Call, key: &str) -> Result<(u64, Option<Timestamp>)> {
     Ok((written + unwritten, last))
 }
 
-/// Boards as they were read a moment ago.
+/// Boards as they were read a moment ago, and what was recalled here since.
 #[derive(Default)]
 struct Boards(Mutex<HashMap<u64, Board>>);
 
@@ -70,15 +73,40 @@ struct Boards(Mutex<HashMap<u64, Board>>);
 struct Board {
     read_at: Timestamp,
     fresh_for: Duration,
-    /// By key, unsorted.
-    rows: Arc<Vec<(String, u64)>>,
+    times: Arc<HashMap<String, u64>>,
+}
+
+impl Boards {
+    fn kept(&self) -> MutexGuard<'_, HashMap<u64, Board>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn recalled(&self, server_id: u64, key: &str) {
+        if let Some(board) = self.kept().get_mut(&server_id) {
+            *Arc::make_mut(&mut board.times).entry(key.to_owned()).or_default() += 1;
+        }
+    }
+
+    fn fresh(&self, server_id: u64, now: Timestamp) -> Option<Board> {
+        self.kept().get(&server_id).filter(|board| now.since(board.read_at) < board.fresh_for).cloned()
+    }
+
+    fn keep(&self, server_id: u64, board: &Board) {
+        let mut kept = self.kept();
+        if kept.len() >= BOARDS_MAX {
+            kept.retain(|_, other| board.read_at.since(other.read_at) < other.fresh_for);
+        }
+        if kept.len() < BOARDS_MAX {
+            kept.insert(server_id, board.clone());
+        }
+    }
 }
 
 /// `.mem top`
 pub async fn top(call: &Call) -> Result<Reply> {
     let board = current(call).await?;
     let list = call.lists().current(call.dynamo(), call.server()).await?;
-    let known = board.rows.iter().filter_map(|(key, n)| Some((list.get(key)?, *n)));
+    let known = board.times.iter().filter_map(|(key, n)| Some((list.get(key)?, *n)));
     let mut best: Vec<_> = known.collect();
     best.sort_by(|(a, n), (b, m)| m.cmp(n).then(a.key.cmp(b.key)));
     if best.is_empty() {
@@ -86,11 +114,12 @@ pub async fn top(call: &Call) -> Result<Reply> {
     }
     let rank = |n: u64| best.iter().filter(|(_, more)| *more > n).count();
     let line = |(found, n): &(super::list::Found<'_>, u64)| {
-        format!("{} {} - **{n}**", medal(rank(*n)), plain(found.display()))
+        format!("{} {} - **{n}**", medal(rank(*n)), view::name(found.display(), view::NAME_MAX))
     };
     let lines: Vec<String> = best.iter().take(TOP).map(line).collect();
     let mut card = view::card("🏆 Most recalled".to_owned(), lines.join("\n"));
-    card.footer = Some(format!("{} seconds old", call.dynamo().now().since(board.read_at).as_secs()));
+    let age = call.dynamo().now().since(board.read_at);
+    card.footer = (age >= WORTH_TELLING).then(|| format!("{} seconds old", age.as_secs()));
     Ok(card.into())
 }
 
@@ -106,22 +135,15 @@ fn medal(rank: usize) -> String {
 
 async fn current(call: &Call) -> Result<Board> {
     let (boards, now) = (call.services.state::<Boards>(), call.dynamo().now());
-    let kept = boards.0.lock().unwrap_or_else(PoisonError::into_inner).get(&call.server()).cloned();
-    if let Some(board) = kept.filter(|board| now.since(board.read_at) < board.fresh_for) {
+    if let Some(board) = boards.fresh(call.server(), now) {
         return Ok(board);
     }
     call.services.state::<Counts>().flush(call.dynamo()).await?;
     let (rows, units) = measured(counts::board(call.dynamo(), &board(call.server()))).await;
-    let rows = rows?.into_iter().map(|row| (key_in(&row.slot).to_owned(), row.number(COUNT)));
+    let times = rows?.into_iter().map(|row| (key_in(&row.slot).to_owned(), row.number(COUNT)));
     // A second for each unit, so that reading boards never costs more than one unit a second.
     let fresh_for = Duration::from_secs_f64(units.read).clamp(FRESH_FOR, FRESH_FOR_MAX);
-    let board = Board { read_at: now, fresh_for, rows: Arc::new(rows.collect()) };
-    let mut boards = boards.0.lock().unwrap_or_else(PoisonError::into_inner);
-    if boards.len() >= BOARDS_MAX {
-        boards.retain(|_, board| now.since(board.read_at) < board.fresh_for);
-    }
-    if boards.len() < BOARDS_MAX {
-        boards.insert(call.server(), board.clone());
-    }
+    let board = Board { read_at: now, fresh_for, times: Arc::new(times.collect()) };
+    boards.keep(call.server(), &board);
     Ok(board)
 }

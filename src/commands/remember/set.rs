@@ -6,6 +6,7 @@ use super::call::Call;
 use super::get;
 use super::grammar::{self, Line};
 use super::key::{Key, clean};
+use super::only_read;
 use super::record::{Remembered, State};
 use super::view::{self, VALUE_CHARS_MAX, no};
 
@@ -15,10 +16,10 @@ pub async fn line(call: &Call, text: &str) -> Result<Reply> {
     match grammar::parse(&text) {
         Line::Nothing if call.attachments => refuse(view::ONLY_TEXT),
         Line::Nothing => Err(Error::Usage("Tell me what to remember, or what to look up".to_owned())),
-        Line::Get { key, unfinished } => get::asked(call, key, unfinished).await,
+        Line::Get { key, unfinished } => only_read(get::asked(call, key, unfinished).await),
         Line::Set { key, value, longer, whole } => {
             if let Some(found) = the_whole_text(call, whole).await? {
-                return get::recalled(call, found).await;
+                return only_read(get::recalled(call, found).await);
             }
             let reply = set(call, key, value).await?;
             Ok(match longer.filter(|longer| Key::read(longer).is_ok()) {

@@ -16,8 +16,10 @@ use crate::context::{
     Result, Row, Services, Target, Value,
 };
 use crate::counts::Counts;
-use crate::dynamo::testing::embedded_at;
-use crate::dynamo::{Dynamo, TableSpec, Units, measured};
+use crate::dynamo::embedded::Embedded;
+use crate::dynamo::faults::{Fault, Faults, Rates};
+use crate::dynamo::testing::{engine, over};
+use crate::dynamo::{Dynamo, Query, TableSpec, Units, measured};
 use crate::history;
 
 use super::call::{Call, Policy};
@@ -36,6 +38,8 @@ const FEATURES: &[Feature] = &[FEATURE];
 #[derive(Clone)]
 struct Stage {
     services: Arc<Services>,
+    engine: Embedded,
+    faults: Faults,
     clock: Clock,
     registry: Arc<Registry>,
     events: Arc<AtomicU64>,
@@ -50,9 +54,12 @@ impl Stage {
     async fn with_room_for(max_memories: usize) -> Self {
         let clock = Clock::manual(Timestamp::parse("2026-03-01T12:00:00Z").unwrap());
         let tables: Vec<TableSpec> = FEATURE.tables.iter().chain(history::TABLES).copied().collect();
-        let dynamo = embedded_at(&tables, clock.clone()).await;
+        let (engine, faults) = (engine(&tables).await, Faults::new());
+        let dynamo = over(&engine, clock.clone(), &faults);
         let stage = Self {
             services: services(&dynamo, &clock, max_memories),
+            engine,
+            faults,
             clock,
             registry: Arc::new(Registry::new(FEATURES)),
             events: Arc::default(),
@@ -65,8 +72,10 @@ impl Stage {
 
     /// Another process on the same tables.
     fn elsewhere(&self) -> Self {
-        let max = self.services.instance.max_memories;
-        Self { services: services(&self.services.dynamo, &self.clock, max), ..self.clone() }
+        let faults = Faults::new();
+        let dynamo = over(&self.engine, self.clock.clone(), &faults);
+        let services = services(&dynamo, &self.clock, self.services.instance.max_memories);
+        Self { services, faults, ..self.clone() }
     }
 
     fn in_server(&self, server: u64) -> Self {
@@ -782,12 +791,62 @@ async fn search_and_list_have_pages() {
 }
 
 #[tokio::test]
+async fn lists_of_the_longest_names_fit_a_card() {
+    let stage = Stage::new().await;
+    for n in 0..25 {
+        let key = format!("{n:02}{}", "*".repeat(198));
+        stage.says(ANN, &format!(".rem {key} is x")).await;
+        stage.says(ANN, &format!(".rem {key}")).await;
+        stage.says(ANN, &format!(".mem alias {} = {key}", key.replace('*', "_"))).await;
+        stage.says(ANN, &format!(".mem edit {key} is {}", "|".repeat(4_000 - n))).await;
+    }
+    let star = format!("00{}", "*".repeat(198));
+    for line in [
+        ".mem list",
+        ".rem search",
+        ".mem top",
+        &format!(".mem info {star}"),
+        &format!(".mem history {star}"),
+    ] {
+        let card = stage.reply(MOD, line).await.card.unwrap();
+        assert!(card.title.chars().count() <= 256, "{line}: {}", card.title);
+        assert!(card.text.chars().count() <= 4_000, "{line}: {}", card.text.chars().count());
+    }
+}
+
+#[tokio::test]
+async fn a_lookup_never_writes() {
+    let stage = Stage::new().await;
+    stage.says(ANN, ".rem tea is hot").await;
+    let everything = || async {
+        let records: Vec<Remembered> = stage.dynamo().query_all(Query::of(SERVER)).await.unwrap();
+        let rows: Vec<history::Revision> = stage.dynamo().query_all(Query::of(SERVER)).await.unwrap();
+        (records, rows)
+    };
+    let before = everything().await;
+    let mut random = seeded();
+    for _ in 0..300 {
+        let text = random_text(&mut random, 40);
+        if !text.split_whitespace().any(|word| word == "is") {
+            stage.says(ANN, &format!(".rem {text}")).await;
+        }
+    }
+    assert_eq!(everything().await, before);
+}
+
+#[tokio::test]
 async fn recalls_are_counted() {
     let stage = Stage::new().await;
     stage.says(ANN, ".rem tea is hot").await;
     stage.says(ANN, ".mem alias chai = tea").await;
     stage.says(ANN, ".rem milk is white").await;
     assert_eq!(stage.says(ANN, ".mem top").await, "🏆 Nobody has asked me anything yet");
+    stage.says(BOB, ".rem milk").await;
+    assert_eq!(
+        stage.says(ANN, ".mem top").await,
+        "[🏆 Most recalled]\n🥇 milk - **1**",
+        "own recalls show at once"
+    );
     stage.clock.advance(Duration::from_secs(61));
     for key in ["tea", "chai", "milk", "TEA", "tea at all"] {
         stage.says(BOB, &format!(".rem {key}")).await;
@@ -796,7 +855,7 @@ async fn recalls_are_counted() {
         stage.says(ANN, ".mem info tea").await.contains("Recalls: 3, last <t:1772366"),
         "before they are written"
     );
-    assert_eq!(stage.says(ANN, ".mem top").await, "[🏆 Most recalled]\n🥇 tea - **3**\n🥈 milk - **1**");
+    assert_eq!(stage.says(ANN, ".mem top").await, "[🏆 Most recalled]\n🥇 tea - **3**\n🥈 milk - **2**");
     assert_eq!(stage.services.state::<Counts>().backlog(), (0, 0), "written by now");
     assert!(stage.says(ANN, ".mem info tea").await.contains("Recalls: 3, last <t:1772366"), "and after");
     assert_eq!(stage.elsewhere().says(ANN, ".mem info tea").await, stage.says(ANN, ".mem info tea").await);
@@ -938,9 +997,10 @@ async fn the_same_event_has_one_effect() {
 #[tokio::test]
 async fn of_many_who_set_one_key_one_wins() {
     let stage = Stage::new().await;
+    let other = stage.elsewhere();
     let tries = (0..64).map(|n| {
         // Two processes, so that turns within one do not decide alone.
-        let stage = if n % 2 == 0 { stage.clone() } else { stage.elsewhere() };
+        let stage = if n % 2 == 0 { stage.clone() } else { other.clone() };
         tokio::spawn(async move { stage.says(ANN + n, &format!(".rem tea is {n}")).await })
     });
     let told = futures::future::join_all(tries).await;
@@ -967,6 +1027,151 @@ async fn of_many_appends_all_are_in_or_refused() {
     let record = stage.record("log").await.unwrap();
     assert_eq!(record.value().lines().count(), added + 1);
     assert_eq!(record.rev, added as u64 + 1);
+}
+
+/// Lines that change something, once `tea` is remembered.
+const CHANGES: [&str; 8] = [
+    ".rem milk is white",
+    ".mem edit tea is cold",
+    ".mem append tea is drink",
+    ".mem lock tea",
+    ".mem alias chai = tea",
+    ".mem restore tea 1",
+    ".mem undo tea",
+    ".forget tea",
+];
+
+impl Stage {
+    /// Runs a line in a process whose store is cut off after a few requests.
+    async fn cut_off_after(&self, requests: usize, line: &str) -> Result<Answer> {
+        let (ctx, other) = (self.ctx(MOD, Door::Prefix), self.elsewhere());
+        other.faults.script(vec![Fault::Pass; requests]);
+        other.faults.plan(1, Rates { cut: 1_000, ..Rates::default() });
+        other.run(Context { services: other.services.clone(), ..ctx }, line).await
+    }
+
+    async fn records(&self) -> Vec<Option<Remembered>> {
+        let keys = ["tea", "milk", "chai"].map(|key| self.record(key));
+        futures::future::join_all(keys).await
+    }
+}
+
+#[tokio::test]
+async fn without_the_store_nothing_is_claimed_or_changed() {
+    let stage = Stage::new().await;
+    stage.says(ANN, ".rem tea is hot").await;
+    for line in CHANGES {
+        let before = stage.records().await;
+        for requests in 0.. {
+            match stage.cut_off_after(requests, line).await {
+                Ok(_) => break,
+                Err(Error::Store(error) | Error::Read(error)) => assert!(!error.is_uncertain(), "{line}"),
+                Err(other) => panic!("{line} after {requests} requests: {other:?}"),
+            }
+            assert_eq!(stage.records().await, before, "{line} after {requests} requests");
+        }
+        assert_ne!(stage.records().await, before, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn without_the_store_nothing_is_called_absent() {
+    let stage = Stage::new().await;
+    stage.says(ANN, ".rem tea is hot").await;
+    stage.says(ANN, ".mem edit tea is cold").await;
+    for line in [
+        ".mem info tea",
+        ".rem tea",
+        ".rem tea is what is it",
+        ".mem history tea",
+        ".mem diff tea",
+        ".rem search x",
+        ".mem list",
+    ] {
+        let truth = stage.says(MOD, line).await;
+        for requests in 0.. {
+            match stage.cut_off_after(requests, line).await {
+                Err(Error::Read(_) | Error::Store(_)) => {}
+                told => {
+                    assert_eq!(shown(told), truth, "{line} after {requests} requests");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_lost_reply_changes_nothing_for_the_caller() {
+    let stage = Stage::new().await;
+    for place in 0..4 {
+        let lines = [".rem tea is hot", ".mem append tea is drink", ".mem undo", ".forget tea"];
+        for line in lines {
+            let mut script = vec![Fault::Pass; place];
+            script.push(Fault::LoseReply);
+            stage.faults.script(script);
+            let told = stage.says(ANN, line).await;
+            assert!(
+                ["✅", "✏️", "↩️"].iter().any(|sign| told.starts_with(sign)),
+                "{line} lost {place}: {told}"
+            );
+            stage.faults.calm();
+        }
+    }
+    assert_eq!(stage.record("tea").await.unwrap().rev, 16);
+}
+
+#[tokio::test]
+async fn a_miss_is_certain_and_own_writes_are_seen() {
+    let stage = Stage::new().await;
+    let stale = || stage.faults.plan(1, Rates { stale: 1_000, ..Default::default() });
+    stale();
+    assert!(stage.says(BOB, ".rem tea").await.starts_with("🤔"), "from now on cheap reads do not see it");
+    stage.elsewhere().says(ANN, ".rem tea is hot").await;
+    assert_eq!(stage.says(BOB, ".rem tea").await, "hot");
+    stage.faults.calm();
+    assert_eq!(stage.says(BOB, ".rem tea").await, "hot");
+    stale();
+    stage.says(BOB, ".rem tea").await;
+    stage.says(ANN, ".mem edit tea is cold").await;
+    assert_eq!(stage.says(BOB, ".rem tea").await, "cold");
+}
+
+#[tokio::test]
+async fn a_list_survives_changes_while_it_is_read() {
+    let stage = Stage::new().await;
+    let other = stage.elsewhere();
+    for round in 0..20 {
+        stage.clock.advance(Duration::from_secs(11));
+        let (call, set) = (other.call(ANN), format!(".rem round {round} is x"));
+        let (lists, dynamo) = (call.lists(), other.dynamo());
+        let (list, told) = tokio::join!(lists.current(dynamo, SERVER), other.says(ANN, &set));
+        assert!(told.starts_with("✅"), "{told}");
+        let known = lists.loaded(SERVER).unwrap();
+        assert_eq!(known.memories().count(), round + 1, "an own change is there at once");
+        assert!(list.unwrap().memories().count() >= round);
+    }
+}
+
+#[tokio::test]
+async fn a_partition_of_several_pages_is_listed_whole() {
+    let stage = Stage::new().await;
+    for n in 0..12 {
+        // The original bot had no limit; a page of the store ends at 1 MB.
+        stage.adopt(&format!("key {n:03}"), &"v".repeat(100_000)).await;
+    }
+    let list = stage.elsewhere().says(ANN, ".mem list").await;
+    assert!(list.starts_with("[📒 What I remember (12)]"), "{}", &list[..100]);
+}
+
+#[tokio::test]
+async fn undoing_is_cheap_enough() {
+    let stage = Stage::new().await;
+    stage.says(ANN, ".rem tea is hot").await;
+    stage.says(ANN, ".mem edit tea is cold").await;
+    let (told, units) = stage.cost(ANN, ".mem undo").await;
+    println!("{told}: {units:?}");
+    assert!(told.starts_with("↩️") && units.write <= 5.0, "{units:?}");
 }
 
 #[tokio::test]

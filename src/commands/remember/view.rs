@@ -20,6 +20,9 @@ const MESSAGE_CHARS_MAX: usize = 2_000;
 /// More of a change than this is seen better in the memory itself.
 const DIFF_LINES_MAX: usize = 15;
 
+/// In lists: 20 lines fit a card even if every character needs a backslash and an owner follows.
+pub const NAME_MAX: usize = 80;
+
 /// So that a title of 256 characters has room for it.
 const TITLE_TEXT_MAX: usize = 200;
 
@@ -246,11 +249,18 @@ pub fn when(at: Option<Timestamp>) -> String {
     at.map_or_else(|| "unknown".to_owned(), time)
 }
 
+/// A name in a list, whatever it holds.
+pub fn name(display: &str, max: usize) -> String {
+    plain(&markdown::cut(display, max))
+}
+
 /// A line of a list.
 pub fn listed(found: &Found<'_>) -> String {
     match &found.entry.alias_of {
-        Some(target) => format!("• {} → {}", plain(found.display()), plain(target)),
-        None => format!("• {}", plain(found.display())),
+        Some(target) => {
+            format!("• {} → {}", name(found.display(), NAME_MAX / 2), name(target, NAME_MAX / 2))
+        }
+        None => format!("• {}", name(found.display(), NAME_MAX)),
     }
 }
 

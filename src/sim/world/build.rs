@@ -72,7 +72,7 @@ impl World {
         world.application.owner = Some(alice);
         for (server, owner, channels) in [
             ("Wonderland", alice, ["general", "tea-party", "croquet"]),
-            ("Workshop", bob, ["general", "tools", "off-topic"]),
+            ("Garage", bob, ["general", "tools", "off-topic"]),
         ] {
             let mut guild = world.guild(server);
             for channel in channels {
@@ -195,6 +195,8 @@ impl World {
         data["guild_id"] = json!(guild.to_string());
         let news = News::new("GUILD_MEMBER_ADD", intent::GUILD_MEMBERS, data);
         self.tell(News { guild: Some(guild), audience: Some(Audience::Guild(guild)), ..news });
+        let name = self.guilds.get(&guild).map(|guild| guild.name.clone());
+        self.show_to(person, "GUILD_CREATE", json!({"id": guild.to_string(), "name": name}));
     }
 
     /// The bot comes (back) to a guild.

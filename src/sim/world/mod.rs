@@ -361,8 +361,8 @@ mod tests {
         assert_eq!(view["guilds"][1]["channels"][0]["can_send"], true);
         assert_eq!(view["people"].as_array().unwrap().len(), 4);
         assert_eq!(view["bot_online"], false);
-        let workshop = world.find_guild("Workshop").unwrap();
-        assert_ne!(world.guild_permissions(alice, workshop) & permission::MANAGE_MESSAGES, 0);
+        let garage = world.find_guild("Garage").unwrap();
+        assert_ne!(world.guild_permissions(alice, garage) & permission::MANAGE_MESSAGES, 0);
     }
 
     #[test]

@@ -186,7 +186,7 @@ impl World {
             Some("GET") => Ok(self.message_response(of.channel, message)),
             Some("PATCH") => {
                 let draft = self.answer_draft(&request.body, request)?;
-                self.change_answer(&of, message, draft)
+                self.change_answer(&of, message, draft, request)
             }
             _ => {
                 self.remove_message(of.channel, message);
@@ -220,23 +220,32 @@ impl World {
     fn follow_up(&mut self, of: &Interaction, request: &Request) -> Result<Response> {
         let draft = self.answer_draft(&request.body, request)?;
         if let (State::Thinking, Some(original)) = (of.state, of.original) {
-            return self.change_answer(of, original, draft);
+            return self.change_answer(of, original, draft, request);
         }
         let message = self.post_answer(of, draft, request)?;
         Ok(self.message_response(of.channel, message))
     }
 
-    fn change_answer(&mut self, of: &Interaction, message: Id, draft: Draft) -> Result<Response> {
+    fn change_answer(
+        &mut self,
+        of: &Interaction,
+        message: Id,
+        draft: Draft,
+        request: &Request,
+    ) -> Result<Response> {
         let first = of.state == State::Thinking && of.original == Some(message);
         if !first {
             self.apply_edit(of.channel, message, draft)?;
             return Ok(self.message_response(of.channel, message));
         }
         self.change_message(of.channel, message, draft)?;
+        let mut pings = Pings::default();
         if let Some(found) = self.message_mut(of.channel, message) {
             found.flags &= !FLAG_LOADING;
             found.edited_at = None;
+            pings = found.pings.clone();
         }
+        self.judge_pings(request.route_name(), of.channel, Some(of.person), &pings, &request.body);
         self.tell_filled(of, message);
         self.acknowledged(of.id, State::Answered, Some(message));
         Ok(self.message_response(of.channel, message))

@@ -44,7 +44,6 @@ pub mod close {
     pub const SESSION_TIMED_OUT: u16 = 4009;
     pub const INVALID_SHARD: u16 = 4010;
     pub const SHARDING_REQUIRED: u16 = 4011;
-    pub const INVALID_VERSION: u16 = 4012;
     pub const INVALID_INTENTS: u16 = 4013;
     pub const DISALLOWED_INTENTS: u16 = 4014;
 }
@@ -117,7 +116,7 @@ impl Session {
     /// What came after `seq`, if all of it is still there.
     fn after(&self, seq: u64) -> Option<Vec<Arc<Frame>>> {
         let oldest = self.buffer.front().map_or(self.seq + 1, |(seq, _)| *seq);
-        let complete = seq + 1 >= oldest && seq <= self.seq;
+        let complete = seq + 1 >= oldest;
         complete
             .then(|| self.buffer.iter().filter(|(s, _)| *s > seq).map(|(_, frame)| frame.clone()).collect())
     }
@@ -303,7 +302,11 @@ impl World {
             return Err(close::AUTHENTICATION_FAILED);
         }
         let (id, seq) = (wish["session_id"].as_str().unwrap_or_default(), wish["seq"].as_u64().unwrap_or(0));
-        let missed = self.sessions.sessions.get(id).and_then(|session| session.after(seq));
+        let session = self.sessions.sessions.get(id);
+        if session.is_some_and(|session| seq > session.seq) {
+            return Err(close::INVALID_SEQ);
+        }
+        let missed = session.and_then(|session| session.after(seq));
         let (Some(missed), Some(session)) = (missed, self.sessions.sessions.get_mut(id)) else {
             self.control(connection, json!({"op": 9, "d": false}));
             return Ok(());
@@ -431,21 +434,24 @@ mod tests {
         assert_eq!(play.frames[1]["d"]["guilds"][0]["unavailable"], true);
         let guild = &play.told("GUILD_CREATE")[0];
         assert_eq!(guild["members"][0]["user"]["id"], play.world.bot().to_string());
-        assert_eq!(play.shown(play.ann, "BOT_ONLINE"), [json!({"online": true})]);
+        assert_eq!(play.shown(play.ann, "BOT_ONLINE"), [json!({"online": true, "sessions": 1})]);
         play.receive(json!({"op": 1, "d": 2}));
         assert_eq!(play.frames.last().unwrap()["op"], 11);
         assert!(play.closed.is_empty());
     }
 
+    /// Makes an IDENTIFY wrong.
+    type Spoil = fn(&mut Value);
+
     #[test]
     fn what_is_wrong_with_a_connection_has_a_code() {
-        let wish = |play: &Play, change: fn(&mut Value)| {
+        let wish = |play: &Play, change: Spoil| {
             let token = play.world.token().to_owned();
             let mut frame = json!({"op": 2, "d": {"token": token, "intents": INTENTS, "shard": [0, 1]}});
             change(&mut frame);
             frame.to_string()
         };
-        let cases: [(fn(&mut Value), u16); 7] = [
+        let cases: [(Spoil, u16); 7] = [
             (|frame| frame["d"]["token"] = json!("wrong"), close::AUTHENTICATION_FAILED),
             (|frame| frame["d"]["intents"] = json!(1 << 30), close::INVALID_INTENTS),
             (|frame| frame["d"]["intents"] = json!(intent::GUILD_PRESENCES), close::DISALLOWED_INTENTS),
@@ -519,6 +525,10 @@ mod tests {
         play.receive(resume.clone());
         assert_eq!(names(&play), ["MESSAGE_CREATE", "MESSAGE_CREATE", "RESUMED"]);
         assert_eq!(play.told("MESSAGE_CREATE")[1]["content"], "two");
+        let ahead = json!({"op": 6, "d": {"token": token, "session_id": session, "seq": 99}});
+        play.apply(Input::Connected { connection: 2 });
+        play.apply(Input::Received { connection: 2, text: ahead.to_string() });
+        assert_eq!(play.closed, [close::INVALID_SEQ]);
         // Beyond the buffer there is nothing to resume.
         play.apply(Input::Disconnected { connection: CONNECTION, code: None });
         for n in 0..RESUME_MAX {
@@ -535,7 +545,7 @@ mod tests {
         play.identify(INTENTS);
         let session = play.told("READY")[0]["session_id"].clone();
         play.apply(Input::Disconnected { connection: CONNECTION, code: Some(1000) });
-        assert_eq!(play.shown(play.ann, "BOT_ONLINE").last(), Some(&json!({"online": false})));
+        assert_eq!(play.shown(play.ann, "BOT_ONLINE").last().unwrap()["online"], false);
         play.apply(Input::Connected { connection: CONNECTION });
         let token = play.world.token().to_owned();
         play.receive(json!({"op": 6, "d": {"token": token, "session_id": session, "seq": 0}}));
@@ -578,6 +588,7 @@ mod tests {
         play.world.remove_channel(cats);
         play.world.leave(zoo, bot);
         play.world.invite(zoo);
+        play.world.guild("new");
         play.wait(0.0);
         let expected = [
             "CHANNEL_CREATE",
@@ -586,7 +597,11 @@ mod tests {
             "CHANNEL_DELETE",
             "GUILD_DELETE",
             "GUILD_CREATE",
+            "GUILD_CREATE",
         ];
         assert_eq!(names(&play), expected);
+        for guild in play.told("GUILD_CREATE") {
+            assert_eq!(guild["members"][0]["user"]["id"], bot.to_string(), "{guild}");
+        }
     }
 }

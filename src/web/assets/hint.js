@@ -30,7 +30,7 @@ export function hint(page) {
   const name = page.client.view.bot.username;
   return h(
     "li",
-    { class: "hint", role: "note" },
+    { class: "hint" },
     h("div", { class: "hint-title" }, h("b", null, `This is ${name}: it remembers what you tell it.`), iconButton("close", "Close this hint", done)),
     h("p", null, "Press a line to say it, or type your own. ", h("kbd", null, "/"), " lists all commands; the menu of a message has more."),
     h("div", { class: "examples" }, EXAMPLES.map(example)),

@@ -304,29 +304,35 @@ export function onlyEmoji(source) {
 
 /** The text alone, for a preview in one line. */
 export function plainText(nodes, names) {
-  return nodes
-    .map((node) => {
-      switch (node.type) {
-        case "user":
-          return `@${names.user(node.id)}`;
-        case "role":
-          return `@${names.role(node.id)}`;
-        case "channel":
-          return `#${names.channel(node.id)}`;
-        case "time":
-          return clockText(node.seconds, node.style);
-        case "command":
-          return `/${node.name}`;
-        case "spoiler":
-          return "▇▇▇▇";
-        case "list":
-          return node.items.map((item) => plainText(item, names)).join(" ");
-        default:
-          return node.children ? plainText(node.children, names) : node.text;
-      }
-    })
-    .join("")
-    .replace(/\s+/g, " ");
+  return nodes.map((node) => plain(node, names)).join("").replace(/\s+/g, " ").trim();
+}
+
+function plain(node, names) {
+  const inside = (nodes) => nodes.map((node) => plain(node, names)).join("");
+  switch (node.type) {
+    case "user":
+      return `@${names.user(node.id)}`;
+    case "role":
+      return `@${names.role(node.id)}`;
+    case "channel":
+      return `#${names.channel(node.id)}`;
+    case "time":
+      return clockText(node.seconds, node.style);
+    case "command":
+      return `/${node.name}`;
+    case "spoiler":
+      return "▇▇▇▇";
+    case "list":
+      return ` ${node.items.map(inside).join(" ")} `;
+    case "quote":
+    case "heading":
+    case "subtext":
+      return ` ${inside(node.children)} `;
+    case "block":
+      return ` ${node.text} `;
+    default:
+      return node.children ? inside(node.children) : node.text;
+  }
 }
 
 const STYLES = {

@@ -63,7 +63,7 @@ function part(entry, menu, role) {
 }
 
 function trayButton(emoji, run, menu) {
-  return h("button", { type: "button", class: "tray-button", tabindex: "-1", "aria-label": `React with ${emoji}`, click: () => (menu.hidePopover(), run(emoji)) }, emoji);
+  return h("button", { type: "button", class: "tray-button", role: "menuitem", tabindex: "-1", "aria-label": `React with ${emoji}`, click: () => (menu.hidePopover(), run(emoji)) }, emoji);
 }
 
 function walk(event, menu) {

@@ -29,7 +29,7 @@ export class Suggestions {
     if (!items.length && !help && !empty) return;
     this.#input = input;
     this.#items = items;
-    const list = h("div", { class: "suggestion-list", role: "listbox", id: "suggestion-list", "aria-label": title ?? "Suggestions" }, items.map((item, place) => this.#entry(item, place)));
+    const list = h("div", { class: "suggestion-list", role: "listbox", tabindex: "-1", id: "suggestion-list", "aria-label": title ?? "Suggestions" }, items.map((item, place) => this.#entry(item, place)));
     const head = title || help ? h("div", { class: "suggestion-head" }, title ? h("b", null, title) : null, help ? h("span", { id: "suggestion-help" }, help) : null) : null;
     this.#panel.replaceChildren(...[head, items.length || !empty ? list : h("div", { class: "suggestion-empty", role: "status" }, empty)].filter(Boolean));
     this.#panel.hidden = false;

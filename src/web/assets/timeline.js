@@ -277,7 +277,7 @@ export class Timeline {
   #rule(key, text, extra = "") {
     const cached = this.#rules.get(`${key}${text}`);
     if (cached) return cached;
-    const rule = h("li", { class: `rule ${extra}`, role: "separator", "aria-label": text }, h("span", null, text));
+    const rule = h("li", { class: `rule ${extra}` }, h("span", null, text));
     this.#rules.set(`${key}${text}`, rule);
     return rule;
   }

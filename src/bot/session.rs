@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::bot::{Bot, Connection, hear, watchdog};
-use crate::telemetry::KindLabels;
+use crate::telemetry::{GATEWAY_IDLE_TURNS, KindLabels};
 
 /// How long shards may take to close.
 const CLOSE_LIMIT: Duration = Duration::from_secs(6);
@@ -204,13 +204,14 @@ impl EventHandler for Handler {
     }
 }
 
-/// Counts events that serenity could not read. Collectors would see them as well, but not the READY before
-/// which there are none.
+/// Sees all events, and counts those that serenity could not read. Collectors would see them as well, but not
+/// the READY before which there are none.
 struct Unparsed(Arc<Bot>);
 
 #[async_trait]
 impl RawEventHandler for Unparsed {
     async fn raw_event(&self, _: Gateway, event: Event) {
+        GATEWAY_IDLE_TURNS.fetch_sub(1, Ordering::Relaxed);
         let Event::Unknown(event) = event else { return };
         if NEEDED.contains(&event.kind.as_str()) {
             warn!(kind = event.kind, "an event of the gateway could not be read");

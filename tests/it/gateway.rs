@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::{BoxFuture, join_all};
+use futures::future::join_all;
 use mneme::bot::{self, Exit, Patience};
+use mneme::sim::faults::ALWAYS;
 use mneme::sim::world::intent;
 use mneme::sim::{Faults, Record, RecordKind, Scope, World};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
 use crate::child::{Mneme, run_on};
@@ -57,7 +59,6 @@ const RESUMED: &[Interruption] = &[
     ("op 9, resumable", |faults| faults.invalidate(true)),
     ("a reset", Faults::cut),
     ("the end of the stream", Faults::hang_up),
-    ("a close without a code", Faults::close_empty),
     ("1000", |faults| faults.close(1000)),
     ("1001", |faults| faults.close(1001)),
     ("4000", |faults| faults.close(4000)),
@@ -121,9 +122,9 @@ async fn a_connection_that_hangs_is_replaced() {
     join_all([
         hanging_reconnect().boxed(),
         refused_reconnect().boxed(),
-        hanging_start("HELLO", |faults| faults.no_hello(1)).boxed(),
-        hanging_start("READY", |faults| faults.no_ready(1)).boxed(),
-        hanging_start("an unreadable READY", |faults| faults.malformed("READY")).boxed(),
+        hanging_start("HELLO", 1, |faults| faults.no_hello(1)).boxed(),
+        hanging_start("READY", 1, |faults| faults.no_ready(1)).boxed(),
+        hanging_start("an unreadable READY", 2, |faults| faults.malformed("READY")).boxed(),
     ])
     .await;
 }
@@ -144,8 +145,9 @@ async fn refused_reconnect() {
     let stage = impatient(world()).await;
     let (ann, faults) = (ann(&stage), stage.discord.simulator.faults());
     let mut seen = ann.watch();
-    faults.refuse_upgrade(3, 503);
-    faults.cut();
+    // serenity tries to resume twice, and then begins anew.
+    faults.refuse_upgrade(2, 503);
+    faults.hang_up();
     stage.discord.until(&mut seen, |world| !world.bot_online()).await;
     stage.discord.until(&mut seen, World::bot_online).await;
     answered_once(&stage, 0).await;
@@ -153,12 +155,14 @@ async fn refused_reconnect() {
 }
 
 /// The first connection never gets as far as that; heartbeats are acknowledged all the while.
-async fn hanging_start(name: &str, fault: impl Fn(&Faults)) {
+async fn hanging_start(name: &str, identifies: usize, fault: impl Fn(&Faults)) {
     let discord = Discord::with(fast_heartbeats()).await;
     fault(discord.simulator.faults());
     let mut settings = discord.impatient();
     settings.patience.connected = Duration::from_secs(3);
+    let mut seen = discord.simulator.watch(discord.id("ann"));
     let bot = discord.bot_with(settings, memory().await, instance()).await;
+    discord.until(&mut seen, |world| world.identified().len() == identifies && world.bot_online()).await;
     let stage = Stage { discord, bot };
     assert_eq!(ann(&stage).says(".ping").await, PONG, "{name}");
     stage.end().await;
@@ -262,8 +266,10 @@ async fn a_reply_arrives_once_whatever_happens_to_the_call() {
         happen(stage.discord.simulator.faults(), MESSAGES);
         let ann = ann(&stage);
         assert!(ann.says(".remember tea is hot").await.starts_with("✅ Ok"), "{name}");
-        assert_eq!(stage.discord.simulator.calls(MESSAGES), *calls, "{name}");
+        // It is seen before the bot knows that it is: the next one waits for that.
+        stage.discord.called(MESSAGES, *calls).await;
         assert_eq!(ann.says(".rem tea").await, "hot", "{name}");
+        assert_eq!(stage.discord.simulator.calls(MESSAGES), calls + 1, "{name}");
         assert_eq!(ann.heard().len(), 2, "{name}");
         stage.end().await;
     }))
@@ -278,7 +284,6 @@ async fn an_interaction_is_answered_once_whatever_happens_to_the_call() {
         let ann = ann(&stage);
         let answer = ann.slash("rem set", &[("key", json!("tea")), ("value", json!("hot"))]).await;
         assert!(answer.text().starts_with("✅ Ok"), "{name}");
-        // It is seen before the bot knows that it is: the next one waits for that.
         stage.discord.called(CALLBACKS, *calls).await;
         assert_eq!(ann.slash("rem get", &[("key", json!("tea"))]).await.text(), "hot", "{name}");
         assert_eq!(stage.discord.simulator.calls(CALLBACKS), calls + 1, "{name}");
@@ -299,7 +304,8 @@ async fn each_shard_of_a_range_identifies_once() {
     assert_eq!(discord.direct("ann").says("ping").await, PONG);
     assert_eq!(bot.stop().await, Exit::Asked);
     assert_eq!(discord.simulator.read(World::identified), [(0, 4), (1, 4)]);
-    assert_eq!(discord.simulator.read(World::sessions), 0, "both have left with 1000");
+    // Both have left with 1000.
+    discord.until(&mut seen, |world| world.sessions() == 0).await;
     discord.end().await;
 }
 
@@ -379,26 +385,39 @@ async fn listener() -> TcpListener {
 async fn process(discord: &Discord, data: &tempfile::TempDir, log: &str) -> Mneme {
     let mut command = run_on(discord, data.path());
     command.env("LOG", log);
+    connected(discord, command).await
+}
+
+async fn connected(discord: &Discord, command: Command) -> Mneme {
+    let mut seen = discord.simulator.watch(discord.id("ann"));
     let mut bot = Mneme::start(command);
     bot.says("registered slash commands").await;
+    discord.until(&mut seen, World::bot_online).await;
     bot
 }
 
 #[tokio::test]
 async fn a_shard_that_would_spin_ends_the_process() {
-    let cases: [BoxFuture<'_, ()>; 3] = [4003, 4010, 4011].map(|code| {
-        async move {
-            let (discord, data) = (Discord::start().await, tempfile::tempdir().unwrap());
-            // Whatever is logged: what tells of the spinning is not to depend on it.
-            let bot = process(&discord, &data, "mneme=info,serenity=off").await;
-            discord.simulator.faults().close(code);
-            let (status, log) = bot.ended().await;
-            assert_eq!(status.code(), Some(75), "{code}: {}", log.join("\n"));
-            discord.end().await;
-        }
-        .boxed()
-    });
-    join_all(cases).await;
+    let faults: [Interruption; 5] = [
+        ("4003", |faults| faults.close(4003)),
+        ("4010", |faults| faults.close(4010)),
+        ("4011", |faults| faults.close(4011)),
+        ("no code", Faults::close_empty),
+        ("a reset, and nobody to reconnect to", |faults| {
+            faults.refuse_upgrade(ALWAYS, 503);
+            faults.cut()
+        }),
+    ];
+    join_all(faults.map(|(name, close)| async move {
+        let (discord, data) = (Discord::start().await, tempfile::tempdir().unwrap());
+        // Whatever is logged: what tells of the spinning is not to depend on it.
+        let bot = process(&discord, &data, "mneme=info,serenity=off").await;
+        assert_eq!(close(discord.simulator.faults()), 1);
+        let (status, log) = bot.ended().await;
+        assert_eq!(status.code(), Some(75), "{name}: {}", log.join("\n"));
+        discord.end().await;
+    }))
+    .await;
 }
 
 #[tokio::test]
@@ -417,7 +436,8 @@ async fn a_stop_by_signal_answers_and_takes_its_leave() {
     let (status, log) = bot.terminate().await;
     assert_eq!(status.code(), Some(0), "{}", log.join("\n"));
     assert!(ann.answer_to(&mut seen, said).await.text().starts_with("✅ Ok"));
-    assert_eq!(discord.simulator.read(World::sessions), 0, "it has left with 1000");
+    // It has left with 1000.
+    discord.until(&mut seen, |world| world.sessions() == 0).await;
     discord.end().await;
 }
 
@@ -452,8 +472,7 @@ async fn identifies_are_counted() {
     let port = listener().await.local_addr().unwrap().port();
     let mut command = run_on(&discord, data.path());
     command.env("HTTP", format!("127.0.0.1:{port}")).env("LOG", "mneme=info,serenity=off");
-    let mut bot = Mneme::start(command);
-    bot.says("registered slash commands").await;
+    let bot = connected(&discord, command).await;
     assert_eq!(discord.person("zoo", "cats", "ann").says(".ping").await, PONG);
     let mut metrics = String::new();
     // They are counted twice a second.

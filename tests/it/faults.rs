@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 use tracing::subscriber::DefaultGuard;
 
-use crate::harness::{Discord, PATIENCE, Person, answered, instance, rounds, seed, together, world};
+use crate::harness::{Discord, PATIENCE, Person, answered, instance, rounds, seed, together, world_of};
 use crate::ledger::{Ask, Ledger, Stored};
 
 /// Storms through the whole bot; those without a Discord are in `schedules.rs`.
@@ -255,7 +255,7 @@ async fn an_unknown_outcome_is_called_unknown() {
 async fn storm(seed: u64) -> [usize; 4] {
     let mut rng = StdRng::seed_from_u64(seed);
     let (engine, faults) = (engine(&tables::all()).await, Faults::new());
-    let discord = Discord::with(world()).await;
+    let discord = Discord::with(world_of(seed)).await;
     let people = ["ann", "bob", "mo", "olga"].map(|name| discord.person("zoo", "cats", name));
     let mut events = together(people.iter().map(Person::watch));
     let bot = discord.bot(store(&engine, &faults), instance()).await;

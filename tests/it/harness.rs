@@ -80,7 +80,12 @@ pub async fn start() -> Stage {
 
 /// The world that tests play in.
 pub fn world() -> World {
-    let mut world = World::new(7);
+    world_of(7)
+}
+
+/// The same, with weather from this seed.
+pub fn world_of(seed: u64) -> World {
+    let mut world = World::new(seed);
     world.settings.rate_limits = false;
     for name in ["zoo", "farm"] {
         people_server(&mut world, name);

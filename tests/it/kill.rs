@@ -18,6 +18,7 @@ use crate::child::{Mneme, run_on};
 use crate::harness::{Discord, PATIENCE, Person, answered, rounds, seed, together, world};
 use crate::ledger::{Ask, Ledger, Told};
 
+/// In one game: one world, one file.
 const KILLS: usize = 200;
 const PEOPLE: [&str; 4] = ["ann", "bob", "mo", "olga"];
 /// Commands of one person that wait behind each other when the process dies.
@@ -207,10 +208,16 @@ fn ask_for(person: &Person<'_>, ask: &Ask, by_slash: bool) -> Id {
 
 #[tokio::test]
 async fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
-    let (seed, kills) = (seed(1), rounds(KILLS));
+    let (seed, games) = (seed(1), rounds(1));
+    for seed in seed..seed + games as u64 {
+        play(seed).await;
+    }
+}
+
+async fn play(seed: u64) {
     let data = tempfile::tempdir().expect("a folder");
     let mut game = Game::new(seed).await;
-    for _ in 0..kills {
+    for _ in 1..KILLS {
         game.live_and_die(data.path()).await;
     }
     let mut last = Mneme::start(run_on(&game.discord, data.path()));

@@ -158,7 +158,7 @@ async fn storm(seed: u64) {
         cut: 0.02,
     });
 
-    let mut ledger = Ledger::default();
+    let mut ledger = Ledger::new(format!("storm {seed}"));
     // Whose commands are unanswered, and what was answered to each, by message.
     let mut open: BTreeMap<Id, usize> = BTreeMap::new();
     let mut replies: BTreeMap<Id, BTreeMap<Id, String>> = BTreeMap::new();

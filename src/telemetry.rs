@@ -42,8 +42,12 @@ const CAPPED: &str = "serenity::gateway::ws=error,serenity::http=warn,tungstenit
 pub static GATEWAY_SPINS: AtomicBool = AtomicBool::new(false);
 
 /// Grows with every turn of a shard's loop and shrinks with every event: fast only while a shard polls a dead
-/// socket, as it also does after a close frame without a code, of which serenity says nothing.
+/// socket, as it also does after a close frame without a code and after a failed reconnect, of which serenity
+/// says nothing more. Counted in lines of its log.
 pub static GATEWAY_IDLE_TURNS: AtomicI64 = AtomicI64::new(0);
+
+/// What the loop writes in each turn.
+pub const LINES_A_TURN: i64 = 2;
 
 /// IDENTIFYs that this process has sent.
 pub static GATEWAY_IDENTIFIES: AtomicU64 = AtomicU64::new(0);

@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::bot::{Bot, Connection, hear, watchdog};
-use crate::telemetry::{GATEWAY_IDLE_TURNS, KindLabels};
+use crate::telemetry::{GATEWAY_IDLE_TURNS, KindLabels, LINES_A_TURN};
 
 /// How long shards may take to close.
 const CLOSE_LIMIT: Duration = Duration::from_secs(6);
@@ -211,7 +211,7 @@ struct Unparsed(Arc<Bot>);
 #[async_trait]
 impl RawEventHandler for Unparsed {
     async fn raw_event(&self, _: Gateway, event: Event) {
-        GATEWAY_IDLE_TURNS.fetch_sub(1, Ordering::Relaxed);
+        GATEWAY_IDLE_TURNS.fetch_sub(LINES_A_TURN, Ordering::Relaxed);
         let Event::Unknown(event) = event else { return };
         if NEEDED.contains(&event.kind.as_str()) {
             warn!(kind = event.kind, "an event of the gateway could not be read");

@@ -17,7 +17,7 @@ use tracing::{error, warn};
 use crate::bot::session::End;
 use crate::bot::{Bot, Patience};
 use crate::tasks::Tasks;
-use crate::telemetry::{GATEWAY_IDENTIFIES, GATEWAY_IDLE_TURNS, GATEWAY_SPINS};
+use crate::telemetry::{GATEWAY_IDENTIFIES, GATEWAY_IDLE_TURNS, GATEWAY_SPINS, LINES_A_TURN};
 
 /// The runtime shows that it turns this often, and shards are looked at as often.
 const BEACON: Duration = Duration::from_millis(500);
@@ -34,7 +34,7 @@ const STARTS_APART: Duration = Duration::from_secs(5);
 
 /// A shard that is connected turns twice a second, and once for every event. Thousands of turns without events
 /// in one second, and again in the next, are those of a shard that polls a dead socket.
-const IDLE_TURNS_MAX: i64 = 5_000;
+const IDLE_TURNS_MAX: i64 = 2_500 * LINES_A_TURN;
 
 /// Exit status for "try again".
 const AGAIN: i32 = 75;

@@ -7,7 +7,7 @@ use futures::future::join_all;
 use mneme::bot::{self, Exit, Patience};
 use mneme::sim::faults::ALWAYS;
 use mneme::sim::world::intent;
-use mneme::sim::{Faults, Record, RecordKind, Scope, World};
+use mneme::sim::{Faults, RecordKind, World};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -15,10 +15,9 @@ use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
 use crate::child::{Mneme, run_on};
-use crate::harness::{Discord, Person, Stage, instance, memory, start, world};
+use crate::harness::{Discord, Person, Stage, instance, memory, start, start_impatient, world};
 
 const MESSAGES: &str = "POST /channels/{c}/messages";
-const CALLBACKS: &str = "POST /interactions/{i}/{token}/callback";
 const PONG: &str = "🟢 Pong!";
 
 /// One heartbeat a second instead of Discord's one in 41.
@@ -28,13 +27,6 @@ fn fast_heartbeats() -> World {
     let mut world = world();
     world.settings.heartbeat_ms = FAST_HEARTBEAT_MS;
     world
-}
-
-/// A bot that does not wait long, in a world of the test's own.
-async fn impatient(world: World) -> Stage {
-    let discord = Discord::with(world).await;
-    let bot = discord.bot_with(discord.impatient(), memory().await, instance()).await;
-    Stage { discord, bot }
 }
 
 fn ann(stage: &Stage) -> Person<'_> {
@@ -107,7 +99,7 @@ async fn a_session_that_is_over_is_followed_by_another() {
 }
 
 async fn begins_anew((name, interrupt): Interruption) {
-    let stage = impatient(fast_heartbeats()).await;
+    let stage = start_impatient(fast_heartbeats()).await;
     let (ann, faults) = (ann(&stage), stage.discord.simulator.faults());
     assert_eq!(ann.says(".ping").await, PONG);
     let mut seen = ann.watch();
@@ -131,7 +123,7 @@ async fn a_connection_that_hangs_is_replaced() {
 
 /// The peer takes the connection and never answers the upgrade.
 async fn hanging_reconnect() {
-    let stage = impatient(fast_heartbeats()).await;
+    let stage = start_impatient(fast_heartbeats()).await;
     let (ann, faults) = (ann(&stage), stage.discord.simulator.faults());
     let mut seen = ann.watch();
     faults.hang_upgrade(1);
@@ -142,7 +134,7 @@ async fn hanging_reconnect() {
 }
 
 async fn refused_reconnect() {
-    let stage = impatient(world()).await;
+    let stage = start_impatient(world()).await;
     let (ann, faults) = (ann(&stage), stage.discord.simulator.faults());
     let mut seen = ann.watch();
     // serenity tries to resume twice, and then begins anew.
@@ -192,7 +184,7 @@ async fn frames_that_cannot_be_read_are_passed_over() {
 
 #[tokio::test]
 async fn without_the_content_intent_mentions_still_work() {
-    let stage = impatient(world()).await;
+    let stage = start_impatient(world()).await;
     let (ann, simulator) = (ann(&stage), &stage.discord.simulator);
     assert_eq!(ann.says(".ping").await, PONG);
     let mut seen = ann.watch();
@@ -222,7 +214,7 @@ async fn what_only_the_operator_can_cure_ends_the_bot() {
         },
     ];
     join_all(faults.map(|fault| async move {
-        let stage = impatient(world()).await;
+        let stage = start_impatient(world()).await;
         fault(&stage.discord);
         assert!(matches!(stage.bot.ended().await, Exit::Operator(_)));
         stage.discord.end_despite(|record| record.response["code"] == 0).await;
@@ -239,58 +231,6 @@ async fn an_unknown_token_is_the_operators_business() {
     let Exit::Operator(why) = bot.ended().await else { panic!("only the operator can help") };
     assert!(why.contains("DISCORD_TOKEN"), "{why}");
     discord.end_despite(|record| record.kind == RecordKind::Refused).await;
-}
-
-/// What happens to the call that brings an answer, and how often it is sent then.
-type Mishap = (&'static str, fn(&Faults, &str), u64);
-
-const MISHAPS: &[Mishap] = &[
-    ("a 429 of the route", |f, route| f.rate_limit(route, 2, Duration::from_secs(1), Scope::User), 3),
-    ("a 429 of everything", |f, route| f.rate_limit(route, 1, Duration::from_secs(1), Scope::Global), 2),
-    ("502 and a page", |f, route| f.fail(route, 2, 502, "<html>bad gateway</html>"), 3),
-    ("500 and nothing", |f, route| f.fail(route, 1, 500, ""), 2),
-    ("a lost reply", |f, route| f.lose_reply(route, 1), 2),
-    ("two lost replies", |f, route| f.lose_reply(route, 2), 3),
-    ("no reply", |f, route| f.hang(route, 1), 2),
-];
-
-/// After an attempt whose reply was lost, Discord says that somebody has answered already.
-fn answered_already(record: &Record) -> bool {
-    record.response["code"] == 40060
-}
-
-#[tokio::test]
-async fn a_reply_arrives_once_whatever_happens_to_the_call() {
-    join_all(MISHAPS.iter().map(|(name, happen, calls)| async move {
-        let stage = impatient(world()).await;
-        happen(stage.discord.simulator.faults(), MESSAGES);
-        let ann = ann(&stage);
-        assert!(ann.says(".remember tea is hot").await.starts_with("✅ Ok"), "{name}");
-        // It is seen before the bot knows that it is: the next one waits for that.
-        stage.discord.called(MESSAGES, *calls).await;
-        assert_eq!(ann.says(".rem tea").await, "hot", "{name}");
-        assert_eq!(stage.discord.simulator.calls(MESSAGES), calls + 1, "{name}");
-        assert_eq!(ann.heard().len(), 2, "{name}");
-        stage.end().await;
-    }))
-    .await;
-}
-
-#[tokio::test]
-async fn an_interaction_is_answered_once_whatever_happens_to_the_call() {
-    join_all(MISHAPS.iter().map(|(name, happen, calls)| async move {
-        let stage = impatient(world()).await;
-        happen(stage.discord.simulator.faults(), CALLBACKS);
-        let ann = ann(&stage);
-        let answer = ann.slash("rem set", &[("key", json!("tea")), ("value", json!("hot"))]).await;
-        assert!(answer.text().starts_with("✅ Ok"), "{name}");
-        stage.discord.called(CALLBACKS, *calls).await;
-        assert_eq!(ann.slash("rem get", &[("key", json!("tea"))]).await.text(), "hot", "{name}");
-        assert_eq!(stage.discord.simulator.calls(CALLBACKS), calls + 1, "{name}");
-        assert_eq!(ann.heard().len(), 2, "{name}");
-        stage.end_despite(answered_already).await;
-    }))
-    .await;
 }
 
 #[tokio::test]

@@ -78,6 +78,13 @@ pub async fn start() -> Stage {
     Stage { discord, bot }
 }
 
+/// The same in a world of the test's own, with a bot that does not wait long.
+pub async fn start_impatient(world: World) -> Stage {
+    let discord = Discord::with(world).await;
+    let bot = discord.bot_with(discord.impatient(), memory().await, instance()).await;
+    Stage { discord, bot }
+}
+
 /// The world that tests play in.
 pub fn world() -> World {
     world_of(7)

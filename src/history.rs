@@ -207,7 +207,7 @@ pub async fn change<H: Head, E: From<dynamo::Error>>(
         {
             return Ok(Change::Already(row));
         }
-        if before.as_ref().is_some_and(|head| is_overtaken(head, cause)) {
+        if before.as_ref().is_some_and(|head| is_overtaken(cause, head.stamp())) {
             return Ok(Change::Contended);
         }
         let done = stamped(cause, &thing, decide(before.as_ref())?, before);
@@ -248,9 +248,8 @@ fn may_be_of<H: Head>(head: &H, cause: &Cause) -> bool {
 
 /// Whether the same person has changed the head by a later event. One person's events take turns, so a faster
 /// instance has dealt with this one before: it refused it, or there would be a row.
-fn is_overtaken<H: Head>(head: &H, cause: &Cause) -> bool {
-    let stamp = head.stamp();
-    stamp.by == cause.actor_id && stamp.event_id > cause.id.0
+fn is_overtaken(cause: &Cause, last: Stamp) -> bool {
+    last.by == cause.actor_id && last.event_id > cause.id.0
 }
 
 fn stamped<H: Head>(cause: &Cause, thing: &Thing, next: Next<H>, before: Option<H>) -> Done<H> {

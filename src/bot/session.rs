@@ -263,3 +263,22 @@ fn ordered(interaction: &Interaction) -> Option<(Option<GuildId>, UserId, u64)> 
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_gap_is_as_long_as_nothing_was_heard() {
+        let (heard, shard) = (Heard::default(), ShardId(0));
+        heard.now(shard);
+        assert_eq!(heard.begin(shard), (1, None), "before the first session nothing is lost");
+        assert!(heard.event(shard, 1));
+        tokio::time::advance(Duration::from_secs(40)).await;
+        heard.now(shard);
+        tokio::time::advance(Duration::from_secs(7)).await;
+        assert_eq!(heard.begin(shard), (2, Some(Duration::from_secs(7))));
+        assert!(!heard.event(shard, 1), "the connection before it no longer counts");
+        assert!(heard.event(shard, 2));
+    }
+}

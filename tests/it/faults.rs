@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 use tracing::subscriber::DefaultGuard;
 
-use crate::harness::{Discord, PATIENCE, Person, answered, instance, rounds, seed, together, world_of};
+use crate::harness::{Discord, PATIENCE, Person, answered, id, instance, rounds, seed, together, world_of};
 use crate::ledger::{Ask, Ledger, Stored};
 
 /// Storms through the whole bot; those without a Discord are in `schedules.rs`.

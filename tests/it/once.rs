@@ -10,11 +10,12 @@ use mneme::sim::{Id, Record, RecordKind, Weather, World};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::harness::{
-    Answer, Bot, Discord, PATIENCE, Person, answered, instance, memory, rounds, seed, together, world,
+    Answer, Bot, Discord, PATIENCE, Person, answered, id, instance, memory, rounds, seed, start, together,
+    wait, world,
 };
 use crate::ledger::{Ask, Ledger, Stored, Told};
 
@@ -30,10 +31,8 @@ struct Pair {
 impl Pair {
     async fn start(world: World) -> Self {
         let (discord, store) = (Discord::with(world).await, memory().await);
-        let bots = [
-            discord.bot_with(discord.impatient(), store.clone(), instance()).await,
-            discord.bot_with(discord.impatient(), store.clone(), instance()).await,
-        ];
+        let bots =
+            [discord.bot(store.clone(), instance()).await, discord.bot(store.clone(), instance()).await];
         Self { discord, store, bots }
     }
 
@@ -49,10 +48,14 @@ impl Pair {
     }
 }
 
-/// Of two instances that answer an interaction, one is told that it comes second. One that was not awake in
-/// time is told that it is too late.
+/// Of two instances that answer an interaction, one is told that it comes second.
 fn second_answer(record: &Record) -> bool {
     record.response["code"] == 40060
+}
+
+/// Or both that they come too late.
+fn too_late(record: &Record) -> bool {
+    record.kind == RecordKind::LateAck || record.response["code"] == 10062
 }
 
 /// Every event comes twice from each of two gateways, in other orders, and again after a RESUME.
@@ -84,42 +87,41 @@ async fn an_event_that_comes_many_times_happens_once() {
     pair.end(second_answer).await;
 }
 
-/// What a person asks for is done in the order in which they asked, although events overtake each other.
+/// What a person asks for is done in the order in which they asked, however fast they are.
 #[tokio::test]
 async fn one_persons_commands_keep_their_order() {
     let pair = Pair::start(world()).await;
-    let faults = pair.discord.simulator.faults();
-    faults.duplicate(0.5);
+    pair.discord.simulator.faults().duplicate(0.5);
     let ann = pair.discord.person("zoo", "cats", "ann");
     assert!(ann.says(".remember list is 0").await.starts_with("✅ Ok"));
-    let mut seen = ann.watch();
-    let said: Vec<Id> = (1..=20).map(|n| ann.say(&format!(".mem append list is {n}"))).collect();
-    for said in said.into_iter().rev().take(1) {
-        ann.answer_to(&mut seen, said).await;
+    for line in 1..=20 {
+        ann.say(&format!(".mem append list is {line}"));
     }
-    let lines: Vec<String> = (0..=20).map(|n: u32| n.to_string()).collect();
+    let lines: Vec<String> = (0..=20).map(|line: u32| line.to_string()).collect();
     assert_eq!(ann.says(".rem list").await, lines.join("\n"));
     pair.end(|_| false).await;
 }
 
-/// An interaction that reaches the bot too late has failed for whoever used it: it does not run.
+/// An interaction that reaches the bot too late has failed for whoever used it, and is not done after all.
 #[tokio::test]
-async fn what_has_failed_for_its_user_is_not_done_after_all() {
-    let pair = Pair::start(world()).await;
-    let (ann, faults) = (pair.discord.person("zoo", "cats", "ann"), pair.discord.simulator.faults());
+async fn what_has_failed_for_its_user_is_not_done() {
+    let stage = start().await;
+    let (ann, faults) = (stage.person("zoo", "cats", "ann"), stage.discord.simulator.faults());
     assert!(ann.says(".remember tea is hot").await.starts_with("✅ Ok"));
     let mut seen = ann.watch();
-    // Nobody reconnects before the interaction has failed.
-    faults.refuse_upgrade(4, 503);
-    faults.hang_up();
-    let late = ann.call("rem set", &[("key", json!("tea")), ("value", json!("cold"))]).to_string();
-    let failed = crate::harness::wait(&mut seen, |t, d| {
-        t == "INTERACTION" && d["interaction"] == late && d["state"] == "failed"
-    });
-    failed.await;
-    pair.discord.until(&mut seen, |world| world.sessions_online() == 2).await;
+    faults.malformed("INTERACTION_CREATE");
+    let unheard = ann.call("mem edit", &[("key", json!("tea")), ("value", json!("cold"))]).to_string();
+    let failed = |t: &str, d: &Value| {
+        t == "INTERACTION" && d["interaction"] == unheard.as_str() && d["state"] == "failed"
+    };
+    wait(&mut seen, failed).await;
+    faults.replay(3);
+    faults.reconnect();
+    // One person's commands take turns: this one comes after what came too late.
     assert_eq!(ann.says(".rem tea").await, "hot");
-    pair.end(|record| record.kind == RecordKind::LateAck || record.response["code"] == 10062).await;
+    let records = stage.discord.simulator.records();
+    assert!(records.iter().any(too_late), "it was tried");
+    stage.end_despite(too_late).await;
 }
 
 const PEOPLE: [&str; 6] = ["ann", "bob", "mo", "olga", "pia", "quin"];
@@ -162,7 +164,7 @@ async fn storm(seed: u64) {
     // Whose commands are unanswered, and what was answered to each, by message.
     let mut open: BTreeMap<Id, usize> = BTreeMap::new();
     let mut replies: BTreeMap<Id, BTreeMap<Id, String>> = BTreeMap::new();
-    let mut asked = 0;
+    let (mut asked, mut failed) = (0, 0);
     while asked < COMMANDS || !open.is_empty() {
         let free: Vec<usize> = (0..PEOPLE.len())
             .filter(|person| open.values().filter(|other| *other == person).count() < IN_FLIGHT)
@@ -178,8 +180,13 @@ async fn storm(seed: u64) {
             asked += 1;
             continue;
         }
-        let event = timeout(PATIENCE, events.next()).await.expect("the bot answers");
-        let Some((to, answer)) = answered(&event.expect("the simulator runs")) else { continue };
+        let event = timeout(PATIENCE, events.next()).await;
+        let event = event.unwrap_or_else(|_| panic!("no answer to {open:?}")).expect("the simulator runs");
+        if event["t"] == "INTERACTION" && event["d"]["state"] == "failed" {
+            // On a machine this busy three seconds may not be enough, and then nobody is told anything.
+            failed += usize::from(open.remove(&id(&event["d"]["interaction"])).is_some());
+        }
+        let Some((to, answer)) = answered(&event) else { continue };
         open.remove(&to);
         replies.entry(to).or_default().insert(answer.id(), answer.text());
     }
@@ -198,9 +205,10 @@ async fn storm(seed: u64) {
     ledger.check(&pair.store.dynamo, pair.zoo()).await;
     let [done, not_done, unknown, unanswered] = ledger.count();
     println!("done {done}, not done {not_done}, unknown {unknown}, unanswered {unanswered}");
-    assert!(done > COMMANDS / 4 && unanswered == 0);
+    assert_eq!(unanswered, failed);
+    assert!(done > COMMANDS / 4);
     assert!(pair.discord.simulator.calls(MESSAGES) > COMMANDS as u64, "the weather was too good");
-    pair.end(second_answer).await;
+    pair.end(|record| second_answer(record) || too_late(record)).await;
 }
 
 /// The bot's last messages in the channel: as many as there can be, and some more.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use futures::FutureExt;
-use futures::stream::{BoxStream, StreamExt};
+use futures::stream::{self, BoxStream, StreamExt};
 use mneme::dynamo::connect::{Store, StoreConfig, connect};
 use mneme::sim::{Id, World};
 use rand::rngs::StdRng;
@@ -18,8 +18,10 @@ use crate::child::{Mneme, run_on};
 use crate::harness::{Discord, PATIENCE, Person, answered, rounds, seed, together, world};
 use crate::ledger::{Ask, Ledger, Told};
 
-/// In one game: one world, one file.
-const KILLS: usize = 200;
+/// A game has a world and a file of its own. Short ones, because each life reads what the others left.
+const GAMES: usize = 4;
+const KILLS: usize = 50;
+const AT_ONCE: usize = 2;
 const PEOPLE: [&str; 4] = ["ann", "bob", "mo", "olga"];
 /// Commands of one person that wait behind each other when the process dies.
 const IN_FLIGHT: usize = 4;
@@ -38,6 +40,7 @@ struct Belief {
 }
 
 struct Game {
+    seed: u64,
     discord: Discord,
     rng: StdRng,
     events: BoxStream<'static, Value>,
@@ -56,10 +59,11 @@ impl Game {
         let discord = Discord::with(world).await;
         let events = together(PEOPLE.map(|name| discord.simulator.watch(discord.id(name))));
         Self {
+            seed,
             discord,
             rng: StdRng::seed_from_u64(seed),
             events,
-            ledger: Ledger::new("the kills"),
+            ledger: Ledger::new(format!("game {seed}")),
             replies: BTreeMap::new(),
             beliefs: BTreeMap::new(),
             keys: 0,
@@ -193,7 +197,10 @@ impl Game {
         let server = self.discord.simulator.change(|world: &mut World| world.guild("zoo").id());
         self.ledger.check(&store.expect("the file is whole").dynamo, server).await;
         let [done, not_done, unknown, open] = self.ledger.count();
-        println!("done {done}, not done {not_done}, unknown {unknown}, died unanswered {open}");
+        println!(
+            "seed {}: done {done}, not done {not_done}, unknown {unknown}, died unanswered {open}",
+            self.seed
+        );
         assert!(done > 0 && open > 0, "the kills came too early or too late");
         self.discord.end().await;
     }
@@ -208,10 +215,9 @@ fn ask_for(person: &Person<'_>, ask: &Ask, by_slash: bool) -> Id {
 
 #[tokio::test]
 async fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
-    let (seed, games) = (seed(1), rounds(1));
-    for seed in seed..seed + games as u64 {
-        play(seed).await;
-    }
+    let (seed, games) = (seed(1), rounds(GAMES));
+    let all = stream::iter(seed..seed + games as u64).map(play);
+    all.buffer_unordered(AT_ONCE).collect::<()>().await;
 }
 
 async fn play(seed: u64) {

@@ -30,6 +30,8 @@ const INSTANCES: usize = 2;
 const EVENTS: usize = 6;
 /// Deliveries that are under way at the same time.
 const TOGETHER: usize = 3;
+/// What was not done because of the store, and not because of what is stored.
+const FAILED: &str = "the store failed:";
 /// More than any change makes.
 const REQUESTS_MAX: usize = 20;
 /// How often the SDK sends a request.
@@ -81,7 +83,7 @@ impl Instance {
             Ok(reply) => Told::by(&reply),
             Err(Error::Refused(why)) => Told::by(&why),
             Err(Error::Store(error)) if error.is_uncertain() => Told::Unknown,
-            Err(Error::Store(error) | Error::Read(error)) => Told::NotDone(format!("{error:?}")),
+            Err(Error::Store(error) | Error::Read(error)) => Told::NotDone(format!("{FAILED} {error:?}")),
             Err(error) => panic!("{ask:?}: {error:?}"),
         }
     }
@@ -147,8 +149,11 @@ async fn schedule(seed: u64, server: u64, engine: &Embedded) -> [usize; 4] {
     while !rest.is_empty() {
         let (wave, after) = rest.split_at(rng.random_range(1..=TOGETHER).min(rest.len()));
         rest = after;
+        let done = wave.iter().map(|(_, cause, ..)| ledger.knows_done(cause.id.0)).collect::<Vec<_>>();
         let told = wave.iter().map(|(_, cause, ask, place)| instances[*place].told(cause, ask));
-        for ((_, cause, ..), told) in wave.iter().zip(join_all(told).await) {
+        for (((_, cause, ask, _), told), done) in wave.iter().zip(join_all(told).await).zip(done) {
+            let refused = matches!(&told, Told::NotDone(why) if !why.starts_with(FAILED));
+            assert!(!(done && refused), "schedule {seed}: {ask:?} was done before and is refused: {told:?}");
             ledger.told(cause.id.0, told);
         }
     }

@@ -8,7 +8,7 @@ use crate::cause::Cause;
 use crate::clock::Timestamp;
 use crate::context::{Context, Door, Error, Result, Services, refuse};
 use crate::dynamo::{self, Dynamo};
-use crate::history::{self, Change, Next, Revision};
+use crate::history::{self, Change, Head, Next, Revision};
 use crate::markdown::{code, person};
 
 use super::key::Key;
@@ -144,6 +144,12 @@ impl Call {
             }
         }
         Err(self.not_found(key).await)
+    }
+
+    /// Whether this event has changed a key before: what must hold for a change may have ceased to since.
+    pub async fn did(&self, key: &Key) -> Result<bool> {
+        let thing = Remembered::thing(&(self.server(), key.normal.clone()));
+        Ok(history::revision_of(self.dynamo(), &thing, self.cause.id.0).await?.is_some())
     }
 
     /// Takes an own change into what this process keeps in memory.

@@ -295,9 +295,10 @@ pub async fn alias_line(call: &Call, text: &str) -> Result<Reply> {
 /// Another name for a memory; if that is one itself, for what it stands for.
 pub async fn alias(call: &Call, new: &str, of: &str) -> Result<Reply> {
     let (new, of) = (Key::read(new)?, Key::read(of)?);
-    let target = match call.find_now(&of.normal).await? {
-        Some(found) => get::followed(call, found).await?,
-        None => return Err(call.not_found(&of).await),
+    let target = match target(call, &of).await {
+        // Forgotten since, if an earlier delivery of the event did its work.
+        Err(Error::Refused(_)) if call.did(&new).await? => return Ok(named(call, &new, &of.display)),
+        found => found?,
     };
     let list = call.lists().any(call.dynamo(), call.server()).await?;
     let full = list.names_of(&target.rem_key).count() >= NAMES_MAX;
@@ -312,5 +313,17 @@ pub async fn alias(call: &Call, new: &str, of: &str) -> Result<Reply> {
         Ok(created(call, &new, head, state).next("alias", call.policy.keep))
     });
     changed.await?;
-    Ok(call.done(format!("🔗 {} is now another name for {}", new, code(target.display()))))
+    Ok(named(call, &new, target.display()))
+}
+
+/// The memory that a key stands for, as it is now.
+async fn target(call: &Call, of: &Key) -> Result<Remembered> {
+    match call.find_now(&of.normal).await? {
+        Some(found) => get::followed(call, found).await,
+        None => Err(call.not_found(of).await),
+    }
+}
+
+fn named(call: &Call, new: &Key, target: &str) -> Reply {
+    call.done(format!("🔗 {new} is now another name for {}", code(target)))
 }

@@ -77,12 +77,6 @@ impl Tasks {
         self.shutdown.cancel();
     }
 
-    /// Asks everything to end, because going on makes no sense.
-    pub fn fail(&self) {
-        self.failed.store(true, Ordering::SeqCst);
-        self.shutdown.cancel();
-    }
-
     /// Whether a lasting task ended that should not have.
     pub fn failed(&self) -> bool {
         self.failed.load(Ordering::SeqCst)

@@ -18,7 +18,7 @@ use serenity::async_trait;
 
 /// Commands in one measured round, and rounds of each contender.
 const COMMANDS: usize = 1_000;
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 /// Commands under way at once where throughput is measured.
 const AT_ONCE: usize = 16;
 /// Processor time is counted in these: `sysconf(_SC_CLK_TCK)` on Linux.

@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 use crate::clock::{Clock, Timestamp};
 use crate::dynamo::connect::{Connected, Store, StoreConfig, connect};
 use crate::dynamo::{
-    Column, Commit, Condition, Dynamo, Error, Index, KeyAttribute, KeyKind, Projection, Query, Table,
-    TableSpec, Token, Transaction, Units, Update, Updated, WRITES_MAX, measured,
+    Column, Commit, Condition, Dynamo, Error, Index, KeyAttribute, KeyKind, Patience, Projection, Query,
+    Table, TableSpec, Token, Transaction, Units, Update, Updated, WRITES_MAX, measured,
 };
 
 /// The stores that the suite knows.
@@ -96,7 +96,8 @@ pub async fn run(engine: Engine, store: &Store, prefix: &str) {
             let clock = Clock::manual(NOW);
             let mut config = StoreConfig::new(store.clone());
             (config.table_prefix, config.clock) = (prefix, clock.clone());
-            config.patience.confirm_for = PATIENCE;
+            config.patience =
+                Patience { attempt: PATIENCE, request: PATIENCE, confirm_for: PATIENCE, ..Patience::DEFAULT };
             let Connected { dynamo, .. } = connect(config).await.expect("the store opens");
             dynamo.create_tables(TABLES).await.expect("the tables are created");
             case(Bench { engine, dynamo, clock }).await;

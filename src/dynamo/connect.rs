@@ -142,9 +142,9 @@ fn embedded(engine: Embedded, config: &StoreConfig, description: String) -> Conn
 
 fn remote(sdk: &aws_config::SdkConfig, config: &StoreConfig, description: String) -> Connected {
     let timeout = TimeoutConfig::builder()
-        .connect_timeout(ATTEMPT_TIMEOUT)
-        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-        .operation_timeout(REQUEST_TIMEOUT)
+        .connect_timeout(config.patience.attempt)
+        .operation_attempt_timeout(config.patience.attempt)
+        .operation_timeout(config.patience.request)
         .build();
     let http = sdk.http_client().expect("`endpoint` and `usual_chain` give one");
     let builder = Builder::from(sdk).http_client(config.with_faults(http)).timeout_config(timeout);
@@ -189,7 +189,13 @@ impl ClassifyRetry for Conflicts {
 }
 
 impl Patience {
-    pub const DEFAULT: Self = Self { confirm_for: CONFIRM_FOR, backoff: BACKOFF, backoff_max: BACKOFF_MAX };
+    pub const DEFAULT: Self = Self {
+        attempt: ATTEMPT_TIMEOUT,
+        request: REQUEST_TIMEOUT,
+        confirm_for: CONFIRM_FOR,
+        backoff: BACKOFF,
+        backoff_max: BACKOFF_MAX,
+    };
 }
 
 fn local_credentials() -> Credentials {

@@ -69,9 +69,13 @@ impl fmt::Debug for Dynamo {
     }
 }
 
-/// How long the helper itself tries again, on top of the SDK.
+/// How long a store is waited for, and how long the helper itself tries again, on top of the SDK.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
+    /// One attempt over a network, connecting included.
+    pub attempt: Duration,
+    /// All attempts of one request over a network.
+    pub request: Duration,
     /// How long an unconfirmed transaction is sent again.
     pub confirm_for: Duration,
     /// The first pause is up to this; each further one up to twice as long.

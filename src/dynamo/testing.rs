@@ -15,6 +15,7 @@ const IMPATIENT: Patience = Patience {
     confirm_for: Duration::from_millis(500),
     backoff: Duration::from_millis(1),
     backoff_max: Duration::from_millis(4),
+    ..Patience::DEFAULT
 };
 
 /// An empty store with these tables, in this process's memory.

@@ -207,6 +207,9 @@ pub async fn change<H: Head, E: From<dynamo::Error>>(
         {
             return Ok(Change::Already(row));
         }
+        if before.as_ref().is_some_and(|head| is_overtaken(cause, head.stamp())) {
+            return Ok(Change::Contended);
+        }
         let done = stamped(cause, &thing, decide(before.as_ref())?, before);
         let uncertain = match dynamo.transact(transaction(cause, attempt, &thing, &done)).await {
             Ok(Commit::Done) => return Ok(Change::Done(done)),
@@ -241,6 +244,12 @@ fn rev<H: Head>(head: &Option<H>) -> Option<u64> {
 fn may_be_of<H: Head>(head: &H, cause: &Cause) -> bool {
     let stamp = head.stamp();
     stamp.rev > 0 && stamp.at.is_none_or(|at| at.seconds() >= cause.at.seconds())
+}
+
+/// Whether the same person has changed the head by a later event. One person's events take turns, so a faster
+/// instance has dealt with this one before: it refused it, or there would be a row.
+fn is_overtaken(cause: &Cause, last: Stamp) -> bool {
+    last.by == cause.actor_id && last.event_id > cause.id.0
 }
 
 fn stamped<H: Head>(cause: &Cause, thing: &Thing, next: Next<H>, before: Option<H>) -> Done<H> {

@@ -28,7 +28,7 @@ pub fn start(filter: &str, json: bool) -> anyhow::Result<()> {
     let colours = std::io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     let lines = if json { lines.json().boxed() } else { lines.boxed() };
-    let gateway = GatewayLog.with_filter(FilterFn::new(GatewayLog::hears).with_max_level_hint(Level::DEBUG));
+    let gateway = GatewayLog.with_filter(FilterFn::new(GatewayLog::hears));
     tracing_subscriber::registry().with(gateway).with(lines.with_filter(filter)).try_init()?;
     Ok(())
 }
@@ -41,11 +41,19 @@ const CAPPED: &str = "serenity::gateway::ws=error,serenity::http=warn,tungstenit
 /// watchdog's own thread can still act then.
 pub static GATEWAY_SPINS: AtomicBool = AtomicBool::new(false);
 
+/// Grows with every turn of a shard's loop and shrinks with every event: fast only while a shard polls a dead
+/// socket, as it also does after a close frame without a code and after a failed reconnect, of which serenity
+/// says nothing more. Counted in lines of its log.
+pub static GATEWAY_IDLE_TURNS: AtomicI64 = AtomicI64::new(0);
+
+/// What the loop writes in each turn.
+pub const LINES_A_TURN: i64 = 2;
+
 /// IDENTIFYs that this process has sent.
 pub static GATEWAY_IDENTIFIES: AtomicU64 = AtomicU64::new(0);
 
-/// Recognises two things in what serenity logs, the only place where they show: the close codes 4003, 4010
-/// and 4011, and each IDENTIFY, which may be refused without a trace.
+/// Recognises three things in what serenity logs, the only place where they show: the close codes 4003, 4010
+/// and 4011, each IDENTIFY, which may be refused without a trace, and the turns of a shard's loop.
 struct GatewayLog;
 
 const SHARD_RUNNER: &str = "serenity::gateway::bridge::shard_runner";
@@ -54,14 +62,18 @@ const SOCKET: &str = "serenity::gateway::ws";
 impl GatewayLog {
     fn hears(metadata: &Metadata<'_>) -> bool {
         let (target, level) = (metadata.target(), *metadata.level());
-        metadata.is_event()
-            && ((target == SHARD_RUNNER && level == Level::ERROR)
-                || (target == SOCKET && level == Level::DEBUG))
+        let told = (target == SHARD_RUNNER && matches!(level, Level::ERROR | Level::TRACE))
+            || (target == SOCKET && level == Level::DEBUG);
+        told && metadata.is_event()
     }
 }
 
 impl<S: Subscriber> Layer<S> for GatewayLog {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if *event.metadata().level() == Level::TRACE {
+            GATEWAY_IDLE_TURNS.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
         let mut message = Message::default();
         event.record(&mut message);
         let spins = ["NoAuthentication", "InvalidShardData", "OverloadedShard"];
@@ -252,8 +264,10 @@ mod tests {
         tracing::subscriber::with_default(tracing_subscriber::registry().with(gateway), || {
             tracing::debug!(target: SOCKET, "[ShardInfo(0, 1)] Identifying");
             tracing::debug!(target: SOCKET, "[ShardInfo(0, 1)] Sending heartbeat");
+            tracing::trace!(target: SHARD_RUNNER, "loop iteration started.");
             tracing::error!(target: SHARD_RUNNER, "Err: OverloadedShard");
         });
+        assert_eq!(GATEWAY_IDLE_TURNS.load(Ordering::SeqCst), 1);
         assert!(GATEWAY_SPINS.load(Ordering::SeqCst));
         assert_eq!(GATEWAY_IDENTIFIES.load(Ordering::SeqCst), 1);
     }

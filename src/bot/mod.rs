@@ -45,7 +45,7 @@ use session::{End, Heard};
 /// How long running commands may go on after the gateway is closed.
 const GRACE: Duration = Duration::from_secs(10);
 /// How long background work may take to write down what it still holds.
-const FLUSH_LIMIT: Duration = Duration::from_secs(5);
+const FLUSH_LIMIT: Duration = Duration::from_secs(4);
 /// How long all the rest may take to end.
 const DRAIN_LIMIT: Duration = Duration::from_secs(3);
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);

@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::bot::{Bot, Connection, hear, watchdog};
-use crate::telemetry::KindLabels;
+use crate::telemetry::{GATEWAY_IDLE_TURNS, KindLabels, LINES_A_TURN};
 
 /// How long shards may take to close.
 const CLOSE_LIMIT: Duration = Duration::from_secs(6);
@@ -204,13 +204,14 @@ impl EventHandler for Handler {
     }
 }
 
-/// Counts events that serenity could not read. Collectors would see them as well, but not the READY before
-/// which there are none.
+/// Sees all events, and counts those that serenity could not read. Collectors would see them as well, but not
+/// the READY before which there are none.
 struct Unparsed(Arc<Bot>);
 
 #[async_trait]
 impl RawEventHandler for Unparsed {
     async fn raw_event(&self, _: Gateway, event: Event) {
+        GATEWAY_IDLE_TURNS.fetch_sub(LINES_A_TURN, Ordering::Relaxed);
         let Event::Unknown(event) = event else { return };
         if NEEDED.contains(&event.kind.as_str()) {
             warn!(kind = event.kind, "an event of the gateway could not be read");
@@ -260,5 +261,24 @@ fn ordered(interaction: &Interaction) -> Option<(Option<GuildId>, UserId, u64)> 
         Interaction::Component(i) => Some((i.guild_id, i.user.id, i.id.get())),
         Interaction::Modal(i) => Some((i.guild_id, i.user.id, i.id.get())),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_gap_is_as_long_as_nothing_was_heard() {
+        let (heard, shard) = (Heard::default(), ShardId(0));
+        heard.now(shard);
+        assert_eq!(heard.begin(shard), (1, None), "before the first session nothing is lost");
+        assert!(heard.event(shard, 1));
+        tokio::time::advance(Duration::from_secs(40)).await;
+        heard.now(shard);
+        tokio::time::advance(Duration::from_secs(7)).await;
+        assert_eq!(heard.begin(shard), (2, Some(Duration::from_secs(7))));
+        assert!(!heard.event(shard, 1), "the connection before it no longer counts");
+        assert!(heard.event(shard, 2));
     }
 }

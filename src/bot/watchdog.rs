@@ -17,7 +17,7 @@ use tracing::{error, warn};
 use crate::bot::session::End;
 use crate::bot::{Bot, Patience};
 use crate::tasks::Tasks;
-use crate::telemetry::{GATEWAY_IDENTIFIES, GATEWAY_SPINS};
+use crate::telemetry::{GATEWAY_IDENTIFIES, GATEWAY_IDLE_TURNS, GATEWAY_SPINS, LINES_A_TURN};
 
 /// The runtime shows that it turns this often, and shards are looked at as often.
 const BEACON: Duration = Duration::from_millis(500);
@@ -31,6 +31,10 @@ const RESTART_LIMIT: Duration = Duration::from_secs(15);
 const RESTART_APART: Duration = Duration::from_secs(300);
 /// serenity leaves this much time between the shards that it starts.
 const STARTS_APART: Duration = Duration::from_secs(5);
+
+/// A shard that is connected turns twice a second, and once for every event. Thousands of turns without events
+/// in one second, and again in the next, are those of a shard that polls a dead socket.
+const IDLE_TURNS_MAX: i64 = 2_500 * LINES_A_TURN;
 
 /// Exit status for "try again".
 const AGAIN: i32 = 75;
@@ -52,6 +56,7 @@ impl Watchdog {
         let stopping = tasks.shutdown();
         std::thread::spawn(move || {
             let mut last = (0, std::time::Instant::now());
+            let mut turns = IdleTurns::default();
             loop {
                 std::thread::sleep(Duration::from_secs(1));
                 let now = seen.load(Ordering::SeqCst);
@@ -60,13 +65,31 @@ impl Watchdog {
                 }
                 // The beacon ends when the process is to stop, and from then on counts what that takes.
                 let limit = if stopping.is_cancelled() { END_LIMIT } else { BEACON_LIMIT };
-                let (silent, spins) = (last.1.elapsed() > limit, GATEWAY_SPINS.load(Ordering::SeqCst));
+                let silent = last.1.elapsed() > limit;
+                let spins = turns.are_many(GATEWAY_IDLE_TURNS.load(Ordering::SeqCst))
+                    || GATEWAY_SPINS.load(Ordering::SeqCst);
                 if silent || spins {
                     error!(silent, spins, "the bot cannot go on; ending the process");
                     std::process::exit(AGAIN);
                 }
             }
         });
+    }
+}
+
+/// Whether a shard turns without getting anywhere, looked at once a second.
+#[derive(Default)]
+struct IdleTurns {
+    before: i64,
+    were_many: bool,
+}
+
+impl IdleTurns {
+    fn are_many(&mut self, now: i64) -> bool {
+        let many = now - self.before > IDLE_TURNS_MAX;
+        let again = many && self.were_many;
+        (self.before, self.were_many) = (now, many);
+        again
     }
 }
 
@@ -198,6 +221,14 @@ mod tests {
 
     async fn pass(time: Duration) {
         tokio::time::advance(time).await;
+    }
+
+    #[test]
+    fn a_burst_is_no_spin() {
+        let mut turns = IdleTurns::default();
+        let seen: Vec<bool> =
+            [10, 20_000, 20_010, 40_000, 60_000].map(|total| turns.are_many(total)).to_vec();
+        assert_eq!(seen, [false, false, false, false, true]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -170,6 +170,14 @@ async fn a_second_delivery_has_no_second_effect() {
     assert_eq!(head(&dynamo).await.text.as_deref(), Some("abc"));
 }
 
+#[test]
+fn a_persons_older_event_does_not_overtake_their_newer_one() {
+    let last = |by, second| Stamp { by, event_id: event(second), ..Stamp::default() };
+    assert!(is_overtaken(&cause(1), last(ANN, 2)));
+    assert!(!is_overtaken(&cause(3), last(ANN, 2)));
+    assert!(!is_overtaken(&cause(1), last(BOB, 2)), "others wait for nobody");
+}
+
 #[tokio::test]
 async fn what_is_refused_is_refused() {
     let dynamo = embedded(TABLES).await;

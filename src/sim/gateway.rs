@@ -130,7 +130,11 @@ impl Connection {
     async fn hear(&mut self, message: Option<Result<Message, axum::Error>>) -> Flow {
         let text = match message {
             Some(Ok(Message::Text(text))) => text.as_str().to_owned(),
-            Some(Ok(Message::Close(frame))) => return Flow::Break(frame.map(|frame| frame.code)),
+            Some(Ok(Message::Close(frame))) => {
+                // It is answered while the end is read, which is all that can come now.
+                self.socket.recv().await;
+                return Flow::Break(frame.map(|frame| frame.code));
+            }
             Some(Ok(_)) => return Flow::Continue(()),
             Some(Err(_)) | None => return Flow::Break(None),
         };

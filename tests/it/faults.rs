@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 use tracing::subscriber::DefaultGuard;
 
-use crate::harness::{Discord, PATIENCE, Person, answered, instance, rounds, seed, together, world_of};
+use crate::harness::{Discord, PATIENCE, Person, answered, id, instance, rounds, seed, together, world_of};
 use crate::ledger::{Ask, Ledger, Stored};
 
 /// Storms through the whole bot; those without a Discord are in `schedules.rs`.
@@ -172,9 +172,9 @@ async fn with_the_store_away_nothing_is_claimed_and_nothing_changes() {
         said.push((*line, NOTHING_CHANGED, answer));
     }
     let key = ("key", json!("wifi"));
-    said.push(("/rem get", TRY_AGAIN, mo.slash("rem get", &[key.clone()]).await.text()));
-    said.push(("/mem raw", TRY_AGAIN, mo.slash("mem raw", &[key.clone()]).await.text()));
-    said.push(("/forget", NOTHING_CHANGED, mo.slash("forget", &[key.clone()]).await.text()));
+    said.push(("/rem get", TRY_AGAIN, mo.slash("rem get", std::slice::from_ref(&key)).await.text()));
+    said.push(("/mem raw", TRY_AGAIN, mo.slash("mem raw", std::slice::from_ref(&key)).await.text()));
+    said.push(("/forget", NOTHING_CHANGED, mo.slash("forget", std::slice::from_ref(&key)).await.text()));
     said.push(("/undo", NOTHING_CHANGED, mo.slash("undo", &[]).await.text()));
     let value = ("value", json!("hot"));
     said.push(("/rem set", NOTHING_CHANGED, mo.slash("rem set", &[key, value]).await.text()));
@@ -294,7 +294,8 @@ async fn storm(seed: u64) -> [usize; 4] {
         }
         // Three seconds are little in such weather: then the person sees it fail, and looks.
         if event["t"] == "INTERACTION" && event["d"]["state"] == "failed" {
-            open.retain(|event_id| event["d"]["interaction"] != event_id.to_string());
+            let failed = id(&event["d"]["interaction"]);
+            open.retain(|event_id| *event_id != failed);
         }
     }
     faults.calm();

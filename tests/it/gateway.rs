@@ -3,20 +3,21 @@
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::{BoxFuture, join_all};
+use futures::future::join_all;
 use mneme::bot::{self, Exit, Patience};
+use mneme::sim::faults::ALWAYS;
 use mneme::sim::world::intent;
-use mneme::sim::{Faults, Record, RecordKind, Scope, World};
+use mneme::sim::{Faults, RecordKind, World};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
 use crate::child::{Mneme, run_on};
-use crate::harness::{Discord, Person, Stage, instance, memory, start, world};
+use crate::harness::{Discord, Person, Stage, instance, memory, start, start_impatient, world};
 
 const MESSAGES: &str = "POST /channels/{c}/messages";
-const CALLBACKS: &str = "POST /interactions/{i}/{token}/callback";
 const PONG: &str = "🟢 Pong!";
 
 /// One heartbeat a second instead of Discord's one in 41.
@@ -26,13 +27,6 @@ fn fast_heartbeats() -> World {
     let mut world = world();
     world.settings.heartbeat_ms = FAST_HEARTBEAT_MS;
     world
-}
-
-/// A bot that does not wait long, in a world of the test's own.
-async fn impatient(world: World) -> Stage {
-    let discord = Discord::with(world).await;
-    let bot = discord.bot_with(discord.impatient(), memory().await, instance()).await;
-    Stage { discord, bot }
 }
 
 fn ann(stage: &Stage) -> Person<'_> {
@@ -57,7 +51,6 @@ const RESUMED: &[Interruption] = &[
     ("op 9, resumable", |faults| faults.invalidate(true)),
     ("a reset", Faults::cut),
     ("the end of the stream", Faults::hang_up),
-    ("a close without a code", Faults::close_empty),
     ("1000", |faults| faults.close(1000)),
     ("1001", |faults| faults.close(1001)),
     ("4000", |faults| faults.close(4000)),
@@ -106,7 +99,7 @@ async fn a_session_that_is_over_is_followed_by_another() {
 }
 
 async fn begins_anew((name, interrupt): Interruption) {
-    let stage = impatient(fast_heartbeats()).await;
+    let stage = start_impatient(fast_heartbeats()).await;
     let (ann, faults) = (ann(&stage), stage.discord.simulator.faults());
     assert_eq!(ann.says(".ping").await, PONG);
     let mut seen = ann.watch();
@@ -121,16 +114,16 @@ async fn a_connection_that_hangs_is_replaced() {
     join_all([
         hanging_reconnect().boxed(),
         refused_reconnect().boxed(),
-        hanging_start("HELLO", |faults| faults.no_hello(1)).boxed(),
-        hanging_start("READY", |faults| faults.no_ready(1)).boxed(),
-        hanging_start("an unreadable READY", |faults| faults.malformed("READY")).boxed(),
+        hanging_start("HELLO", 1, |faults| faults.no_hello(1)).boxed(),
+        hanging_start("READY", 1, |faults| faults.no_ready(1)).boxed(),
+        hanging_start("an unreadable READY", 2, |faults| faults.malformed("READY")).boxed(),
     ])
     .await;
 }
 
 /// The peer takes the connection and never answers the upgrade.
 async fn hanging_reconnect() {
-    let stage = impatient(fast_heartbeats()).await;
+    let stage = start_impatient(fast_heartbeats()).await;
     let (ann, faults) = (ann(&stage), stage.discord.simulator.faults());
     let mut seen = ann.watch();
     faults.hang_upgrade(1);
@@ -141,11 +134,12 @@ async fn hanging_reconnect() {
 }
 
 async fn refused_reconnect() {
-    let stage = impatient(world()).await;
+    let stage = start_impatient(world()).await;
     let (ann, faults) = (ann(&stage), stage.discord.simulator.faults());
     let mut seen = ann.watch();
-    faults.refuse_upgrade(3, 503);
-    faults.cut();
+    // serenity tries to resume twice, and then begins anew.
+    faults.refuse_upgrade(2, 503);
+    faults.hang_up();
     stage.discord.until(&mut seen, |world| !world.bot_online()).await;
     stage.discord.until(&mut seen, World::bot_online).await;
     answered_once(&stage, 0).await;
@@ -153,12 +147,14 @@ async fn refused_reconnect() {
 }
 
 /// The first connection never gets as far as that; heartbeats are acknowledged all the while.
-async fn hanging_start(name: &str, fault: impl Fn(&Faults)) {
+async fn hanging_start(name: &str, identifies: usize, fault: impl Fn(&Faults)) {
     let discord = Discord::with(fast_heartbeats()).await;
     fault(discord.simulator.faults());
     let mut settings = discord.impatient();
     settings.patience.connected = Duration::from_secs(3);
+    let mut seen = discord.simulator.watch(discord.id("ann"));
     let bot = discord.bot_with(settings, memory().await, instance()).await;
+    discord.until(&mut seen, |world| world.identified().len() == identifies && world.bot_online()).await;
     let stage = Stage { discord, bot };
     assert_eq!(ann(&stage).says(".ping").await, PONG, "{name}");
     stage.end().await;
@@ -188,7 +184,7 @@ async fn frames_that_cannot_be_read_are_passed_over() {
 
 #[tokio::test]
 async fn without_the_content_intent_mentions_still_work() {
-    let stage = impatient(world()).await;
+    let stage = start_impatient(world()).await;
     let (ann, simulator) = (ann(&stage), &stage.discord.simulator);
     assert_eq!(ann.says(".ping").await, PONG);
     let mut seen = ann.watch();
@@ -218,7 +214,7 @@ async fn what_only_the_operator_can_cure_ends_the_bot() {
         },
     ];
     join_all(faults.map(|fault| async move {
-        let stage = impatient(world()).await;
+        let stage = start_impatient(world()).await;
         fault(&stage.discord);
         assert!(matches!(stage.bot.ended().await, Exit::Operator(_)));
         stage.discord.end_despite(|record| record.response["code"] == 0).await;
@@ -237,57 +233,6 @@ async fn an_unknown_token_is_the_operators_business() {
     discord.end_despite(|record| record.kind == RecordKind::Refused).await;
 }
 
-/// What happens to the call that brings an answer, and how often it is sent then.
-type Mishap = (&'static str, fn(&Faults, &str), u64);
-
-const MISHAPS: &[Mishap] = &[
-    ("a 429 of the route", |f, route| f.rate_limit(route, 2, Duration::from_secs(1), Scope::User), 3),
-    ("a 429 of everything", |f, route| f.rate_limit(route, 1, Duration::from_secs(1), Scope::Global), 2),
-    ("502 and a page", |f, route| f.fail(route, 2, 502, "<html>bad gateway</html>"), 3),
-    ("500 and nothing", |f, route| f.fail(route, 1, 500, ""), 2),
-    ("a lost reply", |f, route| f.lose_reply(route, 1), 2),
-    ("two lost replies", |f, route| f.lose_reply(route, 2), 3),
-    ("no reply", |f, route| f.hang(route, 1), 2),
-];
-
-/// After an attempt whose reply was lost, Discord says that somebody has answered already.
-fn answered_already(record: &Record) -> bool {
-    record.response["code"] == 40060
-}
-
-#[tokio::test]
-async fn a_reply_arrives_once_whatever_happens_to_the_call() {
-    join_all(MISHAPS.iter().map(|(name, happen, calls)| async move {
-        let stage = impatient(world()).await;
-        happen(stage.discord.simulator.faults(), MESSAGES);
-        let ann = ann(&stage);
-        assert!(ann.says(".remember tea is hot").await.starts_with("✅ Ok"), "{name}");
-        assert_eq!(stage.discord.simulator.calls(MESSAGES), *calls, "{name}");
-        assert_eq!(ann.says(".rem tea").await, "hot", "{name}");
-        assert_eq!(ann.heard().len(), 2, "{name}");
-        stage.end().await;
-    }))
-    .await;
-}
-
-#[tokio::test]
-async fn an_interaction_is_answered_once_whatever_happens_to_the_call() {
-    join_all(MISHAPS.iter().map(|(name, happen, calls)| async move {
-        let stage = impatient(world()).await;
-        happen(stage.discord.simulator.faults(), CALLBACKS);
-        let ann = ann(&stage);
-        let answer = ann.slash("rem set", &[("key", json!("tea")), ("value", json!("hot"))]).await;
-        assert!(answer.text().starts_with("✅ Ok"), "{name}");
-        // It is seen before the bot knows that it is: the next one waits for that.
-        stage.discord.called(CALLBACKS, *calls).await;
-        assert_eq!(ann.slash("rem get", &[("key", json!("tea"))]).await.text(), "hot", "{name}");
-        assert_eq!(stage.discord.simulator.calls(CALLBACKS), calls + 1, "{name}");
-        assert_eq!(ann.heard().len(), 2, "{name}");
-        stage.end_despite(answered_already).await;
-    }))
-    .await;
-}
-
 #[tokio::test]
 async fn each_shard_of_a_range_identifies_once() {
     let discord = Discord::start().await;
@@ -299,7 +244,8 @@ async fn each_shard_of_a_range_identifies_once() {
     assert_eq!(discord.direct("ann").says("ping").await, PONG);
     assert_eq!(bot.stop().await, Exit::Asked);
     assert_eq!(discord.simulator.read(World::identified), [(0, 4), (1, 4)]);
-    assert_eq!(discord.simulator.read(World::sessions), 0, "both have left with 1000");
+    // Both have left with 1000.
+    discord.until(&mut seen, |world| world.sessions() == 0).await;
     discord.end().await;
 }
 
@@ -379,26 +325,39 @@ async fn listener() -> TcpListener {
 async fn process(discord: &Discord, data: &tempfile::TempDir, log: &str) -> Mneme {
     let mut command = run_on(discord, data.path());
     command.env("LOG", log);
+    connected(discord, command).await
+}
+
+async fn connected(discord: &Discord, command: Command) -> Mneme {
+    let mut seen = discord.simulator.watch(discord.id("ann"));
     let mut bot = Mneme::start(command);
     bot.says("registered slash commands").await;
+    discord.until(&mut seen, World::bot_online).await;
     bot
 }
 
 #[tokio::test]
 async fn a_shard_that_would_spin_ends_the_process() {
-    let cases: [BoxFuture<'_, ()>; 3] = [4003, 4010, 4011].map(|code| {
-        async move {
-            let (discord, data) = (Discord::start().await, tempfile::tempdir().unwrap());
-            // Whatever is logged: what tells of the spinning is not to depend on it.
-            let bot = process(&discord, &data, "mneme=info,serenity=off").await;
-            discord.simulator.faults().close(code);
-            let (status, log) = bot.ended().await;
-            assert_eq!(status.code(), Some(75), "{code}: {}", log.join("\n"));
-            discord.end().await;
-        }
-        .boxed()
-    });
-    join_all(cases).await;
+    let faults: [Interruption; 5] = [
+        ("4003", |faults| faults.close(4003)),
+        ("4010", |faults| faults.close(4010)),
+        ("4011", |faults| faults.close(4011)),
+        ("no code", Faults::close_empty),
+        ("a reset, and nobody to reconnect to", |faults| {
+            faults.refuse_upgrade(ALWAYS, 503);
+            faults.cut()
+        }),
+    ];
+    join_all(faults.map(|(name, close)| async move {
+        let (discord, data) = (Discord::start().await, tempfile::tempdir().unwrap());
+        // Whatever is logged: what tells of the spinning is not to depend on it.
+        let bot = process(&discord, &data, "mneme=info,serenity=off").await;
+        assert_eq!(close(discord.simulator.faults()), 1);
+        let (status, log) = bot.ended().await;
+        assert_eq!(status.code(), Some(75), "{name}: {}", log.join("\n"));
+        discord.end().await;
+    }))
+    .await;
 }
 
 #[tokio::test]
@@ -417,7 +376,8 @@ async fn a_stop_by_signal_answers_and_takes_its_leave() {
     let (status, log) = bot.terminate().await;
     assert_eq!(status.code(), Some(0), "{}", log.join("\n"));
     assert!(ann.answer_to(&mut seen, said).await.text().starts_with("✅ Ok"));
-    assert_eq!(discord.simulator.read(World::sessions), 0, "it has left with 1000");
+    // It has left with 1000.
+    discord.until(&mut seen, |world| world.sessions() == 0).await;
     discord.end().await;
 }
 
@@ -452,8 +412,7 @@ async fn identifies_are_counted() {
     let port = listener().await.local_addr().unwrap().port();
     let mut command = run_on(&discord, data.path());
     command.env("HTTP", format!("127.0.0.1:{port}")).env("LOG", "mneme=info,serenity=off");
-    let mut bot = Mneme::start(command);
-    bot.says("registered slash commands").await;
+    let bot = connected(&discord, command).await;
     assert_eq!(discord.person("zoo", "cats", "ann").says(".ping").await, PONG);
     let mut metrics = String::new();
     // They are counted twice a second.

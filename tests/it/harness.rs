@@ -78,6 +78,13 @@ pub async fn start() -> Stage {
     Stage { discord, bot }
 }
 
+/// The same in a world of the test's own, with a bot that does not wait long.
+pub async fn start_impatient(world: World) -> Stage {
+    let discord = Discord::with(world).await;
+    let bot = discord.bot_with(discord.impatient(), memory().await, instance()).await;
+    Stage { discord, bot }
+}
+
 /// The world that tests play in.
 pub fn world() -> World {
     world_of(7)
@@ -132,8 +139,13 @@ impl Discord {
 
     /// Starts a bot and waits until it is connected.
     pub async fn bot(&self, connected: Connected, instance: Instance) -> Bot {
-        let settings = playground::bot_settings(&self.simulator);
-        self.bot_with(settings, connected, instance).await
+        self.bot_with(self.settings(Patience::default()), connected, instance).await
+    }
+
+    fn settings(&self, patience: Patience) -> bot::Settings {
+        // IDENTIFYs are counted by process, and a process of tests starts many bots.
+        let patience = Patience { identifies: (usize::MAX / 2, Duration::ZERO), ..patience };
+        bot::Settings { patience, ..playground::bot_settings(&self.simulator) }
     }
 
     pub async fn bot_with(&self, settings: bot::Settings, connected: Connected, instance: Instance) -> Bot {
@@ -155,16 +167,16 @@ impl Discord {
 
     /// How a bot joins that waits for less long than one on Discord before it helps itself.
     pub fn impatient(&self) -> bot::Settings {
-        let patience = Patience {
+        let heartbeat = Duration::from_millis(self.simulator.read(|world| world.settings.heartbeat_ms));
+        self.settings(Patience {
             // serenity alone takes five seconds between two IDENTIFYs.
             connected: Duration::from_secs(8),
-            acknowledged: Duration::from_secs(4),
+            acknowledged: heartbeat.mul_f64(2.5) + Duration::from_secs(1),
             request: Duration::from_secs(2),
             retry: (Duration::from_millis(50), Duration::from_millis(200)),
             operator: Duration::ZERO,
             ..Patience::default()
-        };
-        bot::Settings { patience, ..playground::bot_settings(&self.simulator) }
+        })
     }
 
     /// Waits until the world is like this; looks at it whenever something is seen.

@@ -15,4 +15,5 @@ mod once;
 mod process;
 mod random;
 mod schedules;
+mod sending;
 mod tidy;

@@ -56,15 +56,16 @@ async fn last_of(call: &Call, key: &Key) -> Result<Reply> {
     let place = (call.server(), key.normal.clone());
     let head: Option<Remembered> = call.dynamo().get(place.clone()).await?;
     let Some(head) = head else { return Err(call.not_found(key).await) };
-    let Some(event) = head.event_id else { return refuse(view::NOTHING_CHANGED_BY_YOU) };
-    let row = history::revision_of(call.dynamo(), &Remembered::thing(&place), event).await?;
-    match row.ok_or_else(|| no(view::TOO_OLD))? {
-        // Delivered again: this event has undone something already.
-        Revision { event_id, undoes: Some(undone), .. } if event_id == Some(call.cause.id.0) => {
-            pressed(call, &undone).await
-        }
-        row => undo(call, row).await,
+    let thing = Remembered::thing(&place);
+    // Delivered again, this event has undone something already. It is looked for after the head was read: what
+    // came after it must not be taken for what was to be undone.
+    let own = history::revision_of(call.dynamo(), &thing, call.cause.id.0).await?;
+    if let Some(undone) = own.and_then(|row| row.undoes) {
+        return pressed(call, &undone).await;
     }
+    let Some(event) = head.event_id else { return refuse(view::NOTHING_CHANGED_BY_YOU) };
+    let row = history::revision_of(call.dynamo(), &thing, event).await?;
+    undo(call, row.ok_or_else(|| no(view::TOO_OLD))?).await
 }
 
 async fn undo(call: &Call, row: Revision) -> Result<Reply> {

@@ -318,7 +318,7 @@ impl World {
         self.remove_message(channel, message);
     }
 
-    /// Takes a permission from the bot, in every guild.
+    /// Takes a permission from the bot's role and from @everyone, in every guild.
     pub fn revoke(&mut self, permission: u64) {
         let guilds: Vec<Id> = self.guilds.keys().copied().collect();
         for guild in guilds {

@@ -167,7 +167,8 @@ async fn nothing_that_people_say_makes_the_bot_stumble() {
     let sorry = heard.iter().find(|answer| answer.contains("on my side"));
     assert_eq!(sorry, None);
     // Asking for somebody who is not there is how the bot finds out.
-    let asks_for_a_member = |record: &Record| record.subject.starts_with("GET ") && record.subject.contains("/members/");
+    let asks_for_a_member =
+        |record: &Record| record.subject.starts_with("GET ") && record.subject.contains("/members/");
     stage.discord.end_despite(asks_for_a_member).await;
 }
 

@@ -60,7 +60,7 @@ impl std::fmt::Display for Key {
 
 /// The form in which keys are compared and stored; empty if nothing visible is left.
 pub fn normalise(typed: &str) -> String {
-    let mut key = typed.to_owned();
+    let mut key = tame(typed);
     loop {
         let next = normalise_once(&key);
         if next == key {
@@ -86,10 +86,16 @@ fn fold(text: &str) -> String {
     ComposingNormalizerBorrowed::new_nfkc().normalize(&folded).into_owned()
 }
 
+/// Without what can turn or break a line. It goes before quotes are looked at, in both forms of a key, or one
+/// would lose its quotes and the other keep them.
+fn tame(typed: &str) -> String {
+    let bidi = CodePointSetData::new::<BidiControl>();
+    typed.chars().filter(|c| !bidi.contains(*c) && !is_stray_control(*c)).collect()
+}
+
 /// The form people see: what was typed, without what could turn the line around it.
 fn displayed(typed: &str) -> String {
-    let bidi = CodePointSetData::new::<BidiControl>();
-    let mut shown = collapse(typed.chars().filter(|c| !bidi.contains(*c) && !is_stray_control(*c)));
+    let mut shown = collapse(tame(typed).chars());
     while let Some(inner) = unquoted(&shown) {
         shown = collapse(inner.chars());
     }
@@ -227,6 +233,12 @@ mod tests {
         for empty in ["\u{200B}\u{200D}", "\"\"", "“ ”", "\u{202E}", " \u{7} "] {
             assert_eq!(refusal(empty), "⚠ That key has no visible characters", "{empty:?}");
         }
+    }
+
+    #[test]
+    fn a_control_behind_a_quote_does_not_keep_it() {
+        let typed = "\"a＂b\"\u{90}";
+        assert_eq!(normalise(typed), normalise(&displayed(typed)));
     }
 
     #[test]

@@ -65,6 +65,12 @@ impl Timestamp {
         let time: jiff::Timestamp = zoned.parse().ok()?;
         Some(Self(time.as_millisecond()))
     }
+
+    /// Reads the `Date` of an HTTP answer: `Sun, 06 Nov 1994 08:49:37 GMT`.
+    pub fn parse_http(text: &str) -> Option<Self> {
+        let time = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+        Some(Self(time.as_millisecond()))
+    }
 }
 
 /// `YYYY-MM-DDTHH:MM:SSZ`, the form in which records hold times.
@@ -139,6 +145,13 @@ mod tests {
         assert_eq!(with, Timestamp::parse("2022-05-01T14:00:07"));
         assert_eq!(with.map(|t| t.to_string()).as_deref(), Some("2022-05-01T14:00:07Z"));
         assert_eq!(Timestamp::parse("yesterday"), None);
+    }
+
+    #[test]
+    fn the_date_of_an_answer_is_read() {
+        let date = Timestamp::parse_http("Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(date, Timestamp::parse("1994-11-06T08:49:37Z"));
+        assert_eq!(Timestamp::parse_http("now"), None);
     }
 
     #[test]

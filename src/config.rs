@@ -33,6 +33,8 @@ pub enum Role {
     Tables(Tables),
     /// Find out whether the bot would work, and what to do where it would not
     Doctor(Box<Run>),
+    /// Ask the bot on this machine, at the address in HTTP, whether it is well: for a container's health check
+    Health(Health),
     /// Print a completion script for a shell
     Completions {
         /// The shell to complete for
@@ -69,6 +71,15 @@ pub struct Playground {
 }
 
 #[derive(Debug, Args)]
+pub struct Health {
+    /// Ask whether every shard is connected (/ready), not only whether the process lives (/live)
+    #[arg(long)]
+    pub ready: bool,
+    #[command(flatten)]
+    pub web: Web,
+}
+
+#[derive(Debug, Args)]
 pub struct Tables {
     #[command(subcommand)]
     pub act: TablesAct,
@@ -86,9 +97,9 @@ pub enum TablesAct {
     Json,
     /// Print the least-privilege IAM policy for the bot
     Policy,
-    /// Create the tables that are missing
+    /// Create the tables that are missing, with indexes and expiry; those that are there stay
     Create,
-    /// Compare the tables in the store with what the bot needs
+    /// Compare the tables in the store with what the bot needs; fails with each difference
     Check,
 }
 
@@ -272,6 +283,11 @@ pub fn aws_is_configured() -> bool {
         "AWS_WEB_IDENTITY_TOKEN_FILE",
     ];
     variables.iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+}
+
+/// Whether the operator wants no colours: <https://no-color.org>.
+pub fn no_colour() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
 /// `.env.example`: every variable with its help and its default, generated from the fields above.

@@ -2,7 +2,8 @@
 //!
 //! The modules in reading order. `ARCHITECTURE.md` has the map and the reasons.
 //!
-//! - the ground: [`clock`], [`cause`], [`tasks`], [`config`], [`telemetry`]
+//! - the ground: [`clock`], [`cause`], [`tasks`], [`config`], [`telemetry`],
+//!   [`finding`] (what an examination found)
 //! - what is remembered: [`dynamo`] (typed records over the AWS SDK), [`history`] (head and revision in one
 //!   transaction), [`tables`] (every table in one list)
 //! - what people type: [`context`] (what a command can reach and return), [`commands`] (one file per
@@ -20,6 +21,7 @@ pub mod context;
 pub mod counts;
 pub mod doctor;
 pub mod dynamo;
+pub mod finding;
 pub mod history;
 pub mod markdown;
 pub mod playground;

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::commands::ALL;
+use crate::dynamo::schema::Made;
 use crate::dynamo::{Index, KeyAttribute, Projection, TableSpec};
 use crate::history;
 
@@ -17,8 +18,17 @@ pub fn all() -> Vec<TableSpec> {
     history::TABLES.iter().chain(features).copied().collect()
 }
 
-/// The tables for people: keys, expiry, indexes.
-pub fn list() -> String {
+/// What became of a table that was to be created, in one word.
+pub fn done(made: &Made) -> &'static str {
+    match (made.created, made.expires) {
+        (true, _) => "created",
+        (false, true) => "mended",
+        (false, false) => "there",
+    }
+}
+
+/// The tables for people, with the names they have in the store: keys, expiry, indexes.
+pub fn list(prefix: &str) -> String {
     let mut tables = all();
     tables.sort_unstable_by_key(|table| table.name);
     let mut text = String::new();
@@ -29,7 +39,8 @@ pub fn list() -> String {
         let indexes =
             table.indexes.iter().map(|index| format!("; index {} by {}", index.name, index.range.name));
         let indexes: String = indexes.collect();
-        writeln!(text, "{}: {}{expiry}{indexes}", table.name, keys.join(", ")).expect("text takes text");
+        writeln!(text, "{prefix}{}: {}{expiry}{indexes}", table.name, keys.join(", "))
+            .expect("text takes text");
     }
     text
 }
@@ -136,7 +147,7 @@ mod tests {
     #[tokio::test]
     async fn the_tables_can_be_created() {
         let dynamo = embedded(&all()).await;
-        assert_eq!(dynamo.check_tables(&all()).await.unwrap(), Vec::<String>::new());
+        assert_eq!(dynamo.check_tables(&all()).await.unwrap(), []);
     }
 
     #[test]

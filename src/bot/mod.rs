@@ -27,6 +27,7 @@ use crate::tasks::Tasks;
 
 mod answer;
 mod doors;
+mod examine;
 mod gate;
 mod hear;
 pub mod lanes;
@@ -37,6 +38,7 @@ pub mod send;
 mod session;
 pub mod watchdog;
 
+pub use examine::{Examined, examine};
 use lanes::{Lanes, Ring};
 use limits::GlobalLimit;
 use send::Sender;
@@ -194,27 +196,6 @@ async fn keep_asking(settings: &Settings) -> Result<Connection, Exit> {
 fn status(error: &serenity::Error) -> Option<u16> {
     let serenity::Error::Http(error) = error else { return None };
     error.status_code().map(|status| status.as_u16())
-}
-
-/// Tries the token and what it is allowed to do, for people: what was found, or what to do.
-pub async fn examine(settings: &Settings) -> Result<String, String> {
-    let (http, _) = http(settings).map_err(|error| format!("{error:#}"))?;
-    let Asked { gateway, application } = ask(&http, settings).await.map_err(|error| match status(&error) {
-        Some(401) => {
-            "this token is not known; reset it in the developer portal, under Bot, and put it into DISCORD_TOKEN".into()
-        }
-        _ => format!("no answer ({error}); is the network there, and DISCORD_API_URL right?"),
-    })?;
-    let flags = application.flags.unwrap_or(ApplicationFlags::empty());
-    if settings.content_intent && !flags.intersects(content_flags()) {
-        return Err(format!(
-            "{} may not read messages, so the prefix works in direct messages only: turn on Message Content \
-             Intent in the developer portal, under Bot, or set MESSAGE_CONTENT_INTENT=off",
-            application.name
-        ));
-    }
-    let left = gateway.session_start_limit.remaining;
-    Ok(format!("{} with {} shards, {left} session starts left today", application.name, gateway.shards))
 }
 
 fn content_flags() -> ApplicationFlags {

@@ -21,10 +21,12 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::clock::{Clock, Timestamp};
 
+pub mod compare;
 pub mod conformance;
 pub mod connect;
 pub mod embedded;
 mod error;
+pub mod examine;
 mod expression;
 pub mod faults;
 mod meter;
@@ -36,6 +38,7 @@ pub(crate) mod storm;
 mod table;
 pub mod testing;
 mod transaction;
+mod trouble;
 
 pub use error::Error;
 pub use expression::{Column, Condition, Element, Number, Update};

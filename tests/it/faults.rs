@@ -37,6 +37,7 @@ fn store(engine: &Embedded, faults: &Faults) -> Connected {
     Connected {
         dynamo: over(engine, Clock::system(), faults),
         embedded: Some(engine.clone()),
+        way: None,
         description: "embedded (in memory)".into(),
     }
 }

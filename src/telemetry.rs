@@ -24,7 +24,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 ///
 /// Some of serenity's parts stay capped whatever the filter says, see [`CAPPED`].
 pub fn start(filter: &str, json: bool) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(format!("serenity=warn,{filter},{CAPPED}"))?;
+    let filter = EnvFilter::try_new(format!("{QUIET},{filter},{CAPPED}"))?;
     let colours = std::io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     let lines = if json { lines.json().boxed() } else { lines.boxed() };
@@ -32,6 +32,10 @@ pub fn start(filter: &str, json: bool) -> anyhow::Result<()> {
     tracing_subscriber::registry().with(gateway).with(lines.with_filter(filter)).try_init()?;
     Ok(())
 }
+
+/// Unless the filter names them. What the SDK says about a search for credentials is said in our words, without
+/// the types.
+const QUIET: &str = "serenity=warn,aws_config=error";
 
 /// Frames and requests hold the token and people's words. serenity writes frames that it cannot parse at
 /// `warn`, tungstenite all of them at `trace`; serenity's spans hold requests.

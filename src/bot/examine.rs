@@ -36,9 +36,8 @@ pub struct Examined {
 /// Tries the token and what it is allowed to do. Joins nothing and uses up no session start.
 pub async fn examine(settings: &Settings, clock: &Clock) -> Examined {
     let mut examined = Examined::default();
-    match look(settings, clock, &mut examined).await {
-        Ok(()) => {}
-        Err(trouble) => examined.findings.push(trouble),
+    if let Err(trouble) = look(settings, clock, &mut examined).await {
+        examined.findings.push(trouble);
     }
     examined
 }
@@ -47,12 +46,13 @@ async fn look(settings: &Settings, clock: &Clock, examined: &mut Examined) -> Re
     let (reached, told) = reach(settings, clock).await?;
     examined.findings.push(reached);
     examined.told = told;
-    let (http, _) = http(settings).map_err(|error| unanswered(format!("{error:#}")))?;
-    let asked = limited(ask(&http, settings)).await?;
+    let (http, _) = http(settings)
+        .map_err(|error| Finding::fail("Discord", format!("no client ({error:#})"), advice(settings)))?;
+    let asked = limited(ask(&http, settings), settings).await?;
     examined.findings.push(token(&asked));
     examined.findings.push(starts(&asked, settings));
     examined.findings.push(content(&asked.application, settings));
-    let servers = limited(http.get_guilds(None, Some(SERVERS_MAX as u64))).await?;
+    let servers = limited(http.get_guilds(None, Some(SERVERS_MAX as u64)), settings).await?;
     examined.findings.extend(permissions(&servers, asked.application.id.get()));
     Ok(())
 }
@@ -65,7 +65,7 @@ async fn reach(
     let place = settings.api_url.as_deref().map_or("https://discord.com", base);
     let failed = |error: reqwest::Error| {
         let cause = if error.is_timeout() { "no answer in time".to_owned() } else { root_cause(&error) };
-        unanswered(format!("{place} cannot be reached ({cause})"))
+        Finding::fail("Discord", format!("{place} cannot be reached ({cause})"), advice(settings))
     };
     let client = reqwest::Client::builder()
         .timeout(ANSWER_LIMIT)
@@ -79,18 +79,29 @@ async fn reach(
     if answer.status().is_success() {
         return Ok((Finding::ok("Discord", format!("{place} answers")), told));
     }
-    let advice = match settings.api_url {
-        Some(_) => "Is DISCORD_API_URL right?",
-        None => "Is a proxy or a firewall in between? https://discordstatus.com tells how Discord is",
-    };
-    Err(Finding::fail("Discord", format!("{place} answers with status {}", answer.status().as_u16()), advice))
+    Err(Finding::fail(
+        "Discord",
+        format!("{place} answers with status {}", answer.status().as_u16()),
+        advice(settings),
+    ))
 }
 
-fn unanswered(found: String) -> Finding {
-    Finding::fail("Discord", found, "Is the network there, and DISCORD_API_URL right?")
+/// What to do when what answers is not Discord, or nothing does.
+fn advice(settings: &Settings) -> &'static str {
+    match settings.api_url {
+        Some(_) => "Is it running, and DISCORD_API_URL right?",
+        None => {
+            "Is the network there, without a proxy or a firewall in between? https://discordstatus.com tells how \
+             Discord is"
+        }
+    }
 }
 
-async fn limited<T>(call: impl Future<Output = serenity::Result<T>>) -> Result<T, Finding> {
+async fn limited<T>(
+    call: impl Future<Output = serenity::Result<T>>,
+    settings: &Settings,
+) -> Result<T, Finding> {
+    let unanswered = |found: String| Finding::fail("Discord", found, advice(settings));
     let Ok(answer) = timeout(ANSWER_LIMIT, call).await else {
         return Err(unanswered("no answer in time".to_owned()));
     };

@@ -11,7 +11,8 @@ use std::time::Duration;
 use aws_credential_types::provider::ProvideCredentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_dynamodb::config::interceptors::BeforeDeserializationInterceptorContextRef;
-use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::config::{Builder, ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
@@ -69,7 +70,14 @@ impl Connected {
         let began = Instant::now();
         let request = self.dynamo.client().describe_table();
         let request = request.table_name(self.dynamo.table_name(table.name));
-        let answer = request.customize().interceptor(date.clone()).send().await;
+        // The first request may have to wait for credentials, and nobody on Discord waits for it.
+        let patience = TimeoutConfig::builder()
+            .connect_timeout(LOOKUP_TIMEOUT)
+            .operation_attempt_timeout(LOOKUP_TIMEOUT)
+            .operation_timeout(LOOKUP_TIMEOUT);
+        let patient = Builder::new().timeout_config(patience.build());
+        let request = request.customize().config_override(patient).interceptor(date.clone());
+        let answer = request.send().await;
         let ours = self.dynamo.now();
         let finding = match answer {
             Err(failed) if !is_missing(&failed) => way.trouble(&failed),

@@ -2,7 +2,9 @@
 
 mod chats;
 mod child;
+mod doctor;
 mod doors;
+mod endpoint;
 mod faults;
 mod gateway;
 mod generated;

@@ -1,13 +1,19 @@
 //! What needs a real engine: `make test-engines` starts one and names it in `DYNAMODB_ENDPOINT`. Without it
 //! these tests fail, so that a pass always means that something ran.
 
+#[path = "engines/doctor.rs"]
+mod doctor;
+
 use mneme::dynamo::conformance::{self, Engine};
 use mneme::dynamo::connect::Store;
 
-fn endpoint() -> Store {
+fn endpoint_url() -> String {
     let url = std::env::var("DYNAMODB_ENDPOINT");
-    let url = url.expect("DYNAMODB_ENDPOINT names no engine; run `make test-engines`, which starts one");
-    Store::Endpoint { url, region: Some("us-east-1".to_owned()) }
+    url.expect("DYNAMODB_ENDPOINT names no engine; run `make test-engines`, which starts one")
+}
+
+fn endpoint() -> Store {
+    Store::Endpoint { url: endpoint_url(), region: Some("us-east-1".to_owned()) }
 }
 
 /// `DYNAMODB_ENGINE=localstack` or `amazon`; usually DynamoDB Local.

@@ -46,6 +46,7 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// All attempts of one request. Discord waits three seconds for an answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(2_500);
+const _: () = assert!(REQUEST_TIMEOUT.as_millis() < 3_000, "Discord waits for three seconds");
 
 /// A request to the embedded engine is not lost on the way, but a busy disk may stall for seconds. Whoever
 /// waits for an answer has a limit of their own.

@@ -348,7 +348,7 @@ fn canceled(failed: Failed, attempts: &Attempts) -> Error {
             canceled.cancellation_reasons().iter().find(|reason| reason.code() != Some("None"))
     {
         let (code, message) = (reason.code().unwrap_or_default(), reason.message().unwrap_or_default());
-        return error::refusal(code, message)(Box::new(failed));
+        return error::refusal(code, message)(error::in_words(failed));
     }
     error::failed_write(failed, attempts)
 }

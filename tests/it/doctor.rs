@@ -359,6 +359,16 @@ async fn what_amazon_refuses_is_told_in_our_words() {
         let told = said(on(at(&endpoint.url, "run"), &discord)).await;
         assert!(told.status != 0 && told.text.contains(words), "{}", told.text);
     }
+    let endpoint = Endpoint::with(&tables::all()).await;
+    endpoint.refuse(
+        "DescribeTimeToLive",
+        "AccessDeniedException",
+        "not authorized: dynamodb:DescribeTimeToLive",
+    );
+    for act in ["doctor", "run", "run --create-tables"] {
+        let told = said(on(at(&endpoint.url, act), &discord)).await;
+        assert!(told.status != 0 && told.text.contains("not authorized: dynamodb:Describe"), "{}", told.text);
+    }
     let page = Endpoint::start().await;
     page.answer("DescribeTable", 404, json!("a page of somebody else"));
     doctor(&page, &discord).await.fails("endpoint", &["does not speak DynamoDB"]);
@@ -497,7 +507,7 @@ async fn the_file_of_a_running_bot_is_left_alone() {
 
 #[tokio::test]
 async fn a_bot_is_asked_for_its_health() {
-    let (_socket, url) = nobody();
+    let (socket, url) = nobody();
     let address = url.strip_prefix("http://").unwrap();
     let health = async |address: &str, more: &[&str]| {
         let mut command = mneme(["health"].iter().chain(more));
@@ -511,27 +521,26 @@ async fn a_bot_is_asked_for_its_health() {
 
     let (discord, data) = (Discord::start().await, tempfile::tempdir().unwrap());
     // The port was free a moment ago and nobody else is told of it.
-    drop(_socket);
+    drop(socket);
     let mut command = run_on(&discord, data.path());
     command.env("HTTP", address);
     let mut bot = Mneme::start(command);
     bot.is_ready().await;
-    for (more, word) in [(&[][..], "alive"), (&["--ready"][..], "ready")] {
-        let told = health(address, more).await;
-        assert!(told.status == 0 && told.text == format!("{word}\n"), "{}", told.text);
-    }
-    discord.simulator.faults().no_hello(100);
-    discord.simulator.faults().cut();
-    let unready = async {
+    // It hears of its gateway a moment later.
+    let turns = async |status: i32| {
         loop {
             let told = health(address, &["--ready"]).await;
-            if told.status != 0 {
-                return told;
+            if told.status == status {
+                return told.text;
             }
         }
     };
-    let told = timeout(PATIENCE, unready).await.expect("it notices");
-    assert!(told.status == 1 && told.text.contains("503: not connected"), "{}", told.text);
+    assert_eq!(timeout(PATIENCE, turns(0)).await.expect("it gets ready"), "ready\n");
+    assert_eq!(health(address, &[]).await.text, "alive\n");
+    discord.simulator.faults().no_hello(100);
+    discord.simulator.faults().cut();
+    let text = timeout(PATIENCE, turns(1)).await.expect("it notices");
+    assert!(text.contains("503: not connected"), "{text}");
     assert_eq!(health(address, &[]).await.status, 0, "it lives");
     bot.kill().await;
     discord.end().await;

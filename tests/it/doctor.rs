@@ -522,26 +522,29 @@ async fn a_bot_is_asked_for_its_health() {
     let (discord, data) = (Discord::start().await, tempfile::tempdir().unwrap());
     // The port was free a moment ago and nobody else is told of it.
     drop(socket);
-    let mut command = run_on(&discord, data.path());
-    command.env("HTTP", address);
-    let mut bot = Mneme::start(command);
-    bot.is_ready().await;
-    // It hears of its gateway a moment later.
-    let turns = async |status: i32| {
-        loop {
-            let told = health(address, &["--ready"]).await;
-            if told.status == status {
-                return told.text;
-            }
-        }
+    let start = || {
+        let mut command = run_on(&discord, data.path());
+        command.env("HTTP", address);
+        Mneme::start(command)
     };
-    assert_eq!(timeout(PATIENCE, turns(0)).await.expect("it gets ready"), "ready\n");
-    assert_eq!(health(address, &[]).await.text, "alive\n");
+    // It is served, or ready, a moment after it says that it is connected.
+    let turns = async |more: &[&str], text: &str| {
+        let wait = async { while !health(address, more).await.text.contains(text) {} };
+        timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("it never answers {text:?}"));
+    };
     discord.simulator.faults().no_hello(100);
-    discord.simulator.faults().cut();
-    let text = timeout(PATIENCE, turns(1)).await.expect("it notices");
-    assert!(text.contains("503: not connected"), "{text}");
-    assert_eq!(health(address, &[]).await.status, 0, "it lives");
+    let bot = start();
+    turns(&[], "alive").await;
+    let told = health(address, &["--ready"]).await;
+    assert!(told.status == 1 && told.text.contains("answers 503: not connected"), "{}", told.text);
     bot.kill().await;
+    discord.simulator.faults().no_hello(0);
+    let bot = start();
+    turns(&["--ready"], "ready\n").await;
+    for (more, word) in [(&[][..], "alive"), (&["--ready"][..], "ready")] {
+        let told = health(address, more).await;
+        assert!(told.status == 0 && told.text == format!("{word}\n"), "{}", told.text);
+    }
+    assert!(bot.terminate().await.0.success());
     discord.end().await;
 }

@@ -94,23 +94,32 @@ compare() {
 expire() {
   local attribute
   attribute=$(dynamodb describe-time-to-live --table-name "$1" \
-    --query 'TimeToLiveDescription.TimeToLiveStatus != `DISABLED` && TimeToLiveDescription.AttributeName')
+    --query "TimeToLiveDescription.TimeToLiveStatus != 'DISABLED' && TimeToLiveDescription.AttributeName")
   [ "$attribute" = "\"$2\"" ] ||
     dynamodb update-time-to-live --table-name "$1" --time-to-live-specification "Enabled=true,AttributeName=$2" >/dev/null
 }
 
-[ -r "$tables" ] || fail "$tables cannot be read; TABLES_JSON names the file that lists the tables"
-there=" $(dynamodb list-tables --query 'join(`" "`, TableNames)') "
-there=${there//\"/ }
-requested=$(requests)
-count=0
-while IFS=$'\t' read -r name expiry request <&3; do
-  case $there in
-    *" $name "*) compare "$name" "$request" ;;
-    *) create "$name" "$request" ;;
-  esac
-  [ "$expiry" = - ] || expire "$name" "$expiry"
-  count=$((count + 1))
-done 3<<<"$requested"
-[ "$count" -gt 0 ] || fail "$tables lists no tables"
-echo "10-tables.sh: $count tables are there, at $endpoint"
+main() {
+  local tool there requested name expiry request count=0
+  for tool in aws python3; do
+    command -v "$tool" >/dev/null || fail "$tool is missing"
+  done
+  [ -r "$tables" ] || fail "$tables cannot be read; TABLES_JSON names the file that lists the tables"
+  there=" $(dynamodb list-tables --query "join(' ', TableNames)") "
+  there=${there//\"/ }
+  requested=$(requests)
+  while IFS=$'\t' read -r name expiry request <&3; do
+    case $there in
+      *" $name "*) compare "$name" "$request" ;;
+      *) create "$name" "$request" ;;
+    esac
+    [ "$expiry" = - ] || expire "$name" "$expiry"
+    count=$((count + 1))
+  done 3<<<"$requested"
+  [ "$count" -gt 0 ] || fail "$tables lists no tables"
+  echo "10-tables.sh: $count tables are there, at $endpoint"
+}
+
+# As a function it is read whole before it runs, so that saving the file meanwhile does no harm.
+main
+exit

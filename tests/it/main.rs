@@ -16,4 +16,5 @@ mod process;
 mod random;
 mod schedules;
 mod sending;
+mod stack;
 mod tidy;

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 commit=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
-set -- --build-arg "MNEME_COMMIT=$commit" --tag "${IMAGE:-mneme:local}" "$@" .
+set -- --build-arg "MNEME_COMMIT=$commit" --tag "${IMAGE:-mneme}" "$@" .
 
 if docker info >/dev/null 2>&1; then
   exec docker build "$@"

@@ -59,7 +59,7 @@ pub struct Playground {
     /// Where the page listens; 0 is a free port
     #[arg(long, env = "PLAYGROUND_PORT", default_value_t = PLAYGROUND_PORT)]
     pub port: u16,
-    /// The address that the page is bound to. It is answered on localhost only; in a container this is 0.0.0.0
+    /// The address that the page is bound to; requests for another host than localhost are refused all the same
     #[arg(long, env = "PLAYGROUND_ADDRESS", default_value_t = IpAddr::from(Ipv4Addr::LOCALHOST))]
     pub address: IpAddr,
     /// Where the playground keeps its records and its chat

@@ -49,14 +49,18 @@ fn what_the_containers_mount_is_there() {
     assert!(!mounted.is_empty());
     for line in mounted {
         let path = line.split(':').next().expect("a first part");
-        assert!(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path).exists(), "{path} is mounted and not there");
+        assert!(
+            PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path).exists(),
+            "{path} is mounted and not there"
+        );
     }
 }
 
 #[test]
 fn every_port_of_the_containers_is_for_this_machine_only() {
     let compose = read("docker-compose.yml");
-    let ports: Vec<_> = compose.split("    ports:\n").skip(1).filter_map(|rest| rest.lines().next()).collect();
+    let ports: Vec<_> =
+        compose.split("    ports:\n").skip(1).filter_map(|rest| rest.lines().next()).collect();
     assert_eq!(ports.len(), compose.matches(" ports:").count());
     for port in ports {
         assert!(port.trim().starts_with("- \"127.0.0.1:"), "{port} is open to others");

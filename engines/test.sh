@@ -9,6 +9,8 @@ engines/need.sh java=default-jre-headless node=nodejs npm=npm curl=curl openssl=
 PATH=$(engines/install.sh localstack)/bin:$PATH
 engines/install.sh dynamodb-local >/dev/null
 
+# What is expected and not there is told by its message.
+export RUST_BACKTRACE=0
 work=$(mktemp -d)
 logs=${ENGINES_DIR:-target/engines}
 server=

@@ -13,7 +13,7 @@ NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo nextest run |
 
 .PHONY: help
 help: ## List these verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: ## Join Discord if DISCORD_TOKEN is set, else open the playground; in containers where a Docker engine answers
@@ -54,7 +54,7 @@ test-engines: ## The store, the hook and a load on the real DynamoDB Local and L
 	engines/test.sh
 
 .PHONY: test-engines-long
-test-engines-long: ## The same with an evening's worth of commands; takes about an hour
+test-engines-long: ## The same with 50,000 commands on each; takes hours on LocalStack
 	MNEME_COMMANDS=50000 STORM_SEEDS=0..100 engines/test.sh
 
 .PHONY: check-stack

@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::fmt::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -61,6 +61,9 @@ pub struct Playground {
     /// Where the page listens; 0 is a free port
     #[arg(long, env = "PLAYGROUND_PORT", default_value_t = PLAYGROUND_PORT)]
     pub port: u16,
+    /// The address that the page is bound to; requests for another host than localhost are refused all the same
+    #[arg(long, env = "PLAYGROUND_ADDRESS", default_value_t = IpAddr::from(Ipv4Addr::LOCALHOST))]
+    pub address: IpAddr,
     /// Where the playground keeps its records and its chat
     #[arg(long, env = "PLAYGROUND_DIR", default_value = "data/playground")]
     pub data_dir: PathBuf,

@@ -41,6 +41,7 @@ async fn start(role: Role) -> anyhow::Result<Exit> {
         Role::Playground(options) => {
             start_logging(&options.log)?;
             let settings = playground::Settings {
+                address: options.address,
                 port: options.port,
                 any_port: options.port == config::PLAYGROUND_PORT,
                 data_dir: options.data_dir,

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Discord, Person, people_server, start};
+use crate::harness::{Answer, Discord, Person, people_server, start, without_times};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Door {
@@ -149,13 +149,7 @@ fn plain(discord: &Discord, answer: &Answer) -> String {
     let text = PEOPLE.iter().fold(answer.text(), |text, name| {
         text.replace(&format!("<@{}>", discord.id(name)), &format!("@{name}"))
     });
-    let mut plain = String::new();
-    for (place, piece) in text.split("<t:").enumerate() {
-        let after = if place == 0 { piece } else { piece.split_once('>').map_or("", |(_, after)| after) };
-        plain.push_str(if place == 0 { "" } else { "<t>" });
-        plain.push_str(after);
-    }
-    plain.replace('\n', "⏎")
+    without_times(&text).replace('\n', "⏎")
 }
 
 async fn played_through_every_door(name: &str) {

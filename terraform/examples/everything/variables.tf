@@ -90,4 +90,9 @@ variable "emails" {
   description = "Who gets a mail when the bot is down or the month gets expensive."
   type        = list(string)
   nullable    = false
+
+  validation {
+    condition     = length(var.emails) >= 1
+    error_message = "At least one address: a bot that is down, or a month that is expensive, should be known to somebody."
+  }
 }

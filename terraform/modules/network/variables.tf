@@ -18,14 +18,14 @@ variable "cidr" {
 }
 
 variable "zones" {
-  description = "In how many availability zones the bot may run."
-  type        = number
-  default     = 2
+  description = "The availability zones that the bot may run in; none is the region's first two."
+  type        = list(string)
+  default     = []
   nullable    = false
 
   validation {
-    condition     = contains([1, 2, 3], var.zones)
-    error_message = "One, two or three zones."
+    condition     = length(var.zones) <= 6 && length(distinct(var.zones)) == length(var.zones)
+    error_message = "At most six zones, each once."
   }
 }
 

@@ -22,5 +22,5 @@ run "nobody_to_tell_is_refused" {
   variables {
     emails = []
   }
-  expect_failures = [module.budget]
+  expect_failures = [var.emails]
 }

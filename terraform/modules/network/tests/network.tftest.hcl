@@ -15,6 +15,18 @@ run "two_zones_and_no_address_by_default" {
   }
 }
 
+run "zones_can_be_pinned" {
+  command = plan
+
+  variables {
+    zones = ["eu-central-1c"]
+  }
+  assert {
+    condition     = keys(aws_subnet.public) == ["eu-central-1c"]
+    error_message = "It is in other zones than asked for."
+  }
+}
+
 run "nothing_here_is_billed_by_the_hour" {
   command = plan
 

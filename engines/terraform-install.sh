@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what `make test-terraform` needs under $ENGINES_DIR (default: target/engines), unless it is there.
 #   terraform-install.sh stub        the test double of the AWS provider; prints the path of a Terraform CLI configuration
+#   terraform-install.sh python      a Python with boto3, which the double runs on; prints the path of its program
 #   terraform-install.sh checkov     the checker of policies; prints the path of its program
 set -euo pipefail
 
@@ -48,9 +49,11 @@ bindings() {
   echo "$folder"
 }
 
+python() { echo "$(venv "aws-stub-$PLUGIN-$BOTO3" "tf==$PLUGIN" "boto3==$BOTO3")/bin/python"; }
+
 stub() {
   local python folder package version platform plugin
-  python=$(venv "aws-stub-$PLUGIN-$BOTO3" "tf==$PLUGIN" "boto3==$BOTO3")/bin/python
+  python=$(python)
   package=$(bindings)
   folder=$ENGINES_DIR/aws-stub
   mkdir -p "$folder"
@@ -78,7 +81,7 @@ exec 8>"$ENGINES_DIR/terraform.lock"
 flock 8
 export CHECKPOINT_DISABLE=1 TF_CLI_CONFIG_FILE=/dev/null
 case ${1:-} in
-  stub) stub ;;
+  stub | python) "$1" ;;
   checkov) echo "$(venv "checkov-$CHECKOV" "checkov==$CHECKOV")/bin/checkov" ;;
-  *) sed -n '2,4s/^# //p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+  *) sed -n '2,5s/^# //p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
 esac

@@ -12,7 +12,7 @@ fi
 TF_CLI_CONFIG_FILE=$(engines/terraform-install.sh stub)
 python=$(engines/terraform-install.sh python)
 export TF_CLI_CONFIG_FILE CHECKPOINT_DISABLE=1 TF_IN_AUTOMATION=1
-export AWS_ENDPOINT_URL_DYNAMODB=$endpoint AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=us-east-1
+export AWS_ENDPOINT_URL_DYNAMODB=$endpoint AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1
 unset AWS_PROFILE AWS_SESSION_TOKEN TF_LOG TF_DATA_DIR TF_WORKSPACE "${!TF_VAR_@}" 2>/dev/null || true
 
 work=$(mktemp -d)

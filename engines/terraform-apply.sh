@@ -32,58 +32,41 @@ said() { grep -qF "$1" "$work/log" || fail "Terraform did not say: $1"; }
 # Each run has names of its own, so that it can be repeated on the same server.
 run=$$-$RANDOM
 
-# configuration FOLDER PREFIX ADOPTED...: a root module such as a user writes
-configuration() {
-  local folder=$work/$1 prefix=$2 name
-  shift 2
-  mkdir "$folder"
-  cat >"$folder/main.tf" <<END
-provider "aws" {
-  default_tags {
-    tags = { project = "mneme" }
-  }
-}
-module "tables" {
-  source       = "../modules/tables"
-  table_prefix = "$prefix"
-}
-END
-  for name; do
-    printf 'import {\n  to = module.tables.aws_dynamodb_table.this["%s"]\n  id = "%s%s"\n}\n' "$name" "$prefix" "$name"
-  done >>"$folder/main.tf"
-  tf "$folder" 0 init -input=false
-}
+# Copies of the example, each with a state of its own; the policy in it is beyond the double, so only the tables count.
+for name in new old; do
+  mkdir -p "$work/examples/$name"
+  cp terraform/examples/tables-only/{main,outputs,variables,versions}.tf "$work/examples/$name"
+  tf "$work/examples/$name" 0 init -input=false
+done
+new=(-target=module.tables -var "table_prefix=new-$run-")
+old=(-target=module.tables -var "table_prefix=old-$run-" -var 'adopt=["remember"]')
 
 step "new tables are made"
-new=new-$run-
-configuration new "$new"
-tf "$work/new" 0 apply -input=false -auto-approve
+tf "$work/examples/new" 0 apply -input=false -auto-approve "${new[@]}"
 count=$("$python" -c 'import json; print(len(json.load(open("terraform/tables.json"))))')
 said "Resources: $count added, 0 changed, 0 destroyed"
 
 step "a second plan is empty"
-tf "$work/new" 0 plan -input=false -detailed-exitcode
+tf "$work/examples/new" 0 plan -input=false -detailed-exitcode "${new[@]}"
 
 step "the bot finds the tables that it needs"
-cargo run --quiet -- tables check --store dynamodb --dynamodb-endpoint "$endpoint" --table-prefix "$new"
+cargo run --quiet -- tables check --store dynamodb --dynamodb-endpoint "$endpoint" --table-prefix "new-$run-"
 
 step "a protection that somebody took away is noticed and put back"
-"$python" engines/terraform_tables.py unprotect "${new}remember"
-tf "$work/new" 2 plan -input=false -detailed-exitcode
+"$python" engines/terraform_tables.py unprotect "new-$run-remember"
+tf "$work/examples/new" 2 plan -input=false -detailed-exitcode "${new[@]}"
 said "deletion_protection_enabled = false -> true"
-tf "$work/new" 0 apply -input=false -auto-approve
+tf "$work/examples/new" 0 apply -input=false -auto-approve "${new[@]}"
 
 step "the tables are not destroyed"
-tf "$work/new" 1 destroy -input=false -auto-approve
+tf "$work/examples/new" 1 destroy -input=false -auto-approve "${new[@]}"
 said "Instance cannot be destroyed"
 
 step "the original bot's table is taken over with what is in it"
-old=old-$run-
-"$python" engines/terraform_tables.py original "${old}remember"
-configuration old "$old" remember
-tf "$work/old" 0 apply -input=false -auto-approve
+"$python" engines/terraform_tables.py original "old-$run-remember"
+tf "$work/examples/old" 0 apply -input=false -auto-approve "${old[@]}"
 said "Resources: 1 imported, $((count - 1)) added, 1 changed, 0 destroyed"
-"$python" engines/terraform_tables.py taken-over "${old}remember"
-tf "$work/old" 0 plan -input=false -detailed-exitcode
-cargo run --quiet -- tables check --store dynamodb --dynamodb-endpoint "$endpoint" --table-prefix "$old"
+"$python" engines/terraform_tables.py taken-over "old-$run-remember"
+tf "$work/examples/old" 0 plan -input=false -detailed-exitcode "${old[@]}"
+cargo run --quiet -- tables check --store dynamodb --dynamodb-endpoint "$endpoint" --table-prefix "old-$run-"
 step "all is well"

@@ -14,6 +14,9 @@ use tokio_util::sync::CancellationToken;
 use crate::cause::Cause;
 use crate::clock::Clock;
 use crate::dynamo::{self, Dynamo, TableSpec};
+use crate::history::Revision;
+use crate::people::Noted;
+use crate::settings::{Settings, SettingsCache};
 use crate::telemetry::{Health, Metrics};
 
 pub mod discord;
@@ -29,6 +32,8 @@ pub struct Feature {
     pub controls: &'static [Control],
     pub menus: &'static [Menu],
     pub tables: &'static [TableSpec],
+    /// How its changes are taken back.
+    pub undo: &'static [Undo],
     /// Work that lasts as long as the bot, such as writing counts to the store.
     pub background: Option<Background>,
 }
@@ -36,7 +41,14 @@ pub struct Feature {
 impl Feature {
     /// A feature without anything, to be filled by struct update.
     pub const EMPTY: Self =
-        Self { name: "", commands: &[], controls: &[], menus: &[], tables: &[], background: None };
+        Self { name: "", commands: &[], controls: &[], menus: &[], tables: &[], undo: &[], background: None };
+}
+
+/// What the Undo button does for one kind of rows in the history.
+pub struct Undo {
+    pub kind: &'static str,
+    /// Gets what the index `by_event` holds of the row.
+    pub run: fn(Context, Revision) -> BoxFuture<'static, Result<Reply>>,
 }
 
 /// Lasts until the token is cancelled, and flushes before it ends.
@@ -60,6 +72,8 @@ pub struct Command {
     pub level: Level,
     /// Whether the slash answer is for the caller's eyes only: (e) in the catalogue.
     pub private: bool,
+    /// Answers without the store, so it does not need to know the server's settings either.
+    pub offline: bool,
     pub run: fn(Context, Args) -> BoxFuture<'static, Result<Answer>>,
 }
 
@@ -75,6 +89,7 @@ impl Command {
         place: Place::Anywhere,
         level: Level::Everyone,
         private: false,
+        offline: false,
         run: |_, _| Box::pin(async { Ok(Answer::Nothing) }),
     };
 
@@ -353,6 +368,8 @@ pub struct Context {
     pub channel_id: u64,
     /// The prefix shown in texts: the server's.
     pub prefix: Arc<str>,
+    /// What the server has decided; the defaults in direct messages.
+    pub settings: Arc<Settings>,
     /// Attachments came with the message.
     pub has_attachments: bool,
 }
@@ -374,6 +391,8 @@ pub struct Services {
     pub clock: Clock,
     pub discord: Discord,
     pub instance: Instance,
+    pub settings: SettingsCache,
+    pub noted: Noted,
     pub metrics: Metrics,
     pub health: Health,
     state: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
@@ -386,6 +405,8 @@ impl Services {
             clock,
             discord,
             instance,
+            settings: SettingsCache::default(),
+            noted: Noted::default(),
             metrics: Metrics::default(),
             health: Health::default(),
             state: Mutex::default(),

@@ -24,6 +24,8 @@ use crate::commands::{Found, help};
 use crate::context::{
     Answer, Args, Caller, Choice, Command, Context, Door, Error, Press, Reply, Target, Value, refuse,
 };
+use crate::dynamo;
+use crate::settings::Settings;
 
 /// Discord shows no suggestions that come later.
 const SUGGEST_LIMIT: Duration = Duration::from_millis(500);
@@ -61,7 +63,8 @@ impl Bot {
         }
         let turn = self.lanes.place(lane, event);
         let place = self.place(&message, me);
-        let prefix: Arc<str> = self.prefix_of(message.guild_id).into();
+        let settings = self.settings_of(lane.0).await;
+        let prefix = self.prefix_of(&settings);
         let address = Address {
             prefix: Some(&prefix),
             bot_id: me.get(),
@@ -94,6 +97,7 @@ impl Bot {
             return self.answer(owed, Box::pin(async move { refuse(text) })).await;
         };
         let Some((door, words)) = self.words(entry, &cause) else { return };
+        let (settings, known) = or_defaults(settings, lane.0);
         let context = Context {
             services: self.services.clone(),
             cause: cause.clone(),
@@ -101,9 +105,10 @@ impl Bot {
             door,
             channel_id: message.channel_id.get(),
             prefix,
+            settings,
             has_attachments: !message.attachments.is_empty(),
         };
-        let Some((command, name, work)) = self.work(context, &words) else { return };
+        let Some((command, name, work)) = self.work(context, known, &words) else { return };
         (owed.command, owed.name) = (command, name);
         let span = info_span!("command", command = name, cause = %cause.id, server_id = cause.server_id);
         let work = in_turn(turn, work);
@@ -122,13 +127,18 @@ impl Bot {
     }
 
     /// What the words ask for; `None` if they are to be passed over in silence.
-    fn work(&self, ctx: Context, words: &str) -> Option<(Option<&'static Command>, &'static str, Work)> {
+    fn work(
+        &self,
+        ctx: Context,
+        known: Known,
+        words: &str,
+    ) -> Option<(Option<&'static Command>, &'static str, Work)> {
         match self.registry.find(words) {
             Found::Command(command, rest) => {
                 let recent = self.services.state::<Recent>();
                 recent.push(ctx.cause.server_id, ctx.cause.actor_id, ctx.cause.at, words);
                 let args = (command.parse)(command, rest);
-                Some((Some(command), command.name(), checked(ctx, command, args)))
+                Some((Some(command), command.name(), checked(ctx, known, command, args)))
             }
             Found::Group(group) => {
                 Some((None, "help", Box::pin(async move { Ok(help::of_group(&ctx, group).into()) })))
@@ -163,7 +173,7 @@ impl Bot {
     async fn on_command(self: &Arc<Self>, interaction: CommandInteraction, received: Instant) {
         let seen = Seen::of_command(&interaction);
         if interaction.data.kind == CommandType::Message {
-            let (work, name): (Box<dyn FnOnce(Context) -> Work + Send>, _) =
+            let (work, name): (Box<dyn FnOnce(Context, Known) -> Work + Send>, _) =
                 match (self.registry.menu(&interaction.data.name), interaction.data.target()) {
                     (Some(menu), Some(ResolvedTarget::Message(message))) => {
                         let target = Target {
@@ -171,7 +181,7 @@ impl Bot {
                             author_id: message.author.id.get(),
                             text: message.content.clone(),
                         };
-                        (Box::new(move |ctx| (menu.run)(ctx, target)), menu.name)
+                        (Box::new(move |ctx, known| when(known, || (menu.run)(ctx, target))), menu.name)
                     }
                     _ => (Box::new(gone), "unknown"),
                 };
@@ -187,7 +197,13 @@ impl Bot {
         let args = arguments(command, options);
         let ask =
             Ask { command: Some(command), name: command.name(), private: command.private, on_message: false };
-        self.interact(seen, ask, received, Box::new(move |ctx| checked(ctx, command, Ok(args)))).await;
+        self.interact(
+            seen,
+            ask,
+            received,
+            Box::new(move |ctx, known| checked(ctx, known, command, Ok(args))),
+        )
+        .await;
     }
 
     async fn on_component(self: &Arc<Self>, interaction: ComponentInteraction, received: Instant) {
@@ -231,12 +247,12 @@ impl Bot {
                     seen,
                     ask(control.verb),
                     received,
-                    Box::new(move |ctx| (control.run)(ctx, press)),
+                    Box::new(move |ctx, known| when(known, || (control.run)(ctx, press))),
                 )
                 .await;
             }
             None => {
-                let old = |_| -> Work { Box::pin(async { refuse("⚠ That button is too old") }) };
+                let old = |_, _| -> Work { Box::pin(async { refuse("⚠ That button is too old") }) };
                 self.interact(seen, ask("unknown"), received, Box::new(old)).await;
             }
         }
@@ -247,7 +263,7 @@ impl Bot {
         seen: Seen,
         ask: Ask,
         received: Instant,
-        work: Box<dyn FnOnce(Context) -> Work + Send>,
+        work: Box<dyn FnOnce(Context, Known) -> Work + Send>,
     ) {
         let lane = lane(seen.server, seen.user);
         let turn = self.lanes.place(lane, seen.id.get());
@@ -255,7 +271,8 @@ impl Bot {
             return turn.leave_to_first();
         }
         let cause = Cause::new(seen.id.get(), lane.0, lane.1);
-        let prefix: Arc<str> = self.prefix_of(seen.server).into();
+        let settings = self.settings_of(lane.0).await;
+        let prefix = self.prefix_of(&settings);
         let owed = Owed {
             cause: cause.clone(),
             prefix: prefix.clone(),
@@ -270,6 +287,7 @@ impl Bot {
                 on_message: ask.on_message,
             },
         };
+        let (settings, known) = or_defaults(settings, lane.0);
         let context = Context {
             services: self.services.clone(),
             cause: cause.clone(),
@@ -277,10 +295,11 @@ impl Bot {
             door: if ask.command.is_some() { Door::Slash } else { Door::Control },
             channel_id: seen.channel.get(),
             prefix,
+            settings,
             has_attachments: false,
         };
         let span = info_span!("command", command = ask.name, cause = %cause.id, server_id = cause.server_id);
-        let work = in_turn(turn, work(context));
+        let work = in_turn(turn, work(context, known));
         self.answer(owed, work).instrument(span).await;
     }
 
@@ -326,9 +345,14 @@ impl Bot {
         }
     }
 
-    /// The prefix of a server: the instance's default.
-    fn prefix_of(&self, _server: Option<GuildId>) -> String {
-        self.services.instance.default_prefix.clone()
+    async fn settings_of(&self, server_id: u64) -> Result<Arc<Settings>, dynamo::Error> {
+        self.services.settings.of(&self.services.dynamo, server_id).await
+    }
+
+    /// The prefix of a server; the instance's default where it has none, or nobody knows.
+    fn prefix_of(&self, settings: &Result<Arc<Settings>, dynamo::Error>) -> Arc<str> {
+        let own = settings.as_ref().ok().and_then(|settings| settings.prefix.as_deref());
+        own.unwrap_or(&self.services.instance.default_prefix).into()
     }
 
     fn caller(&self, id: u64, name: String, permissions: Permissions) -> Caller {
@@ -422,8 +446,31 @@ impl Seen {
     seen!(of_modal, ModalInteraction);
 }
 
+/// Whether it is known what the server has decided; if not, why.
+type Known = Result<(), dynamo::Error>;
+
+fn or_defaults(settings: Result<Arc<Settings>, dynamo::Error>, server_id: u64) -> (Arc<Settings>, Known) {
+    match settings {
+        Ok(settings) => (settings, Ok(())),
+        Err(error) => (Arc::new(Settings::new(server_id)), Err(error)),
+    }
+}
+
+/// The work, if it is known what the server has decided.
+fn when(known: Known, work: impl FnOnce() -> Work) -> Work {
+    match known {
+        Ok(()) => work(),
+        Err(error) => Box::pin(async move { Err(Error::Store(error)) }),
+    }
+}
+
 /// The command behind the gate: place and level first, then the arguments, then the work.
-fn checked(ctx: Context, command: &'static Command, args: Result<Args, Error>) -> Work {
+fn checked(ctx: Context, known: Known, command: &'static Command, args: Result<Args, Error>) -> Work {
+    if !command.offline
+        && let Err(error) = known
+    {
+        return Box::pin(async move { Err(Error::Store(error)) });
+    }
     let in_server = ctx.cause.server_id != 0;
     if let Err(error) = gate::check(command, &ctx.caller, in_server, &ctx.prefix) {
         return Box::pin(async move { Err(error) });
@@ -446,7 +493,7 @@ fn in_turn(turn: Turn, work: Work) -> Work {
 }
 
 /// A command that Discord still lists and we no longer have.
-fn gone(_: Context) -> Work {
+fn gone(_: Context, _: Known) -> Work {
     Box::pin(async { Ok(Answer::Reply(Reply::from("⚠ I don't know that command any more").private())) })
 }
 

@@ -15,24 +15,28 @@ pub const FEATURE: Feature = Feature {
             prefix: &["about"],
             slash: &["about"],
             summary: "What I am, and where I come from",
+            offline: true,
             run: |ctx, args| Box::pin(about(ctx, args)),
             ..Command::DEFAULT
         },
         Command {
             prefix: &["version"],
             summary: "My version",
+            offline: true,
             run: |_, _| Box::pin(async { Ok(version().into()) }),
             ..Command::DEFAULT
         },
         Command {
             prefix: &["uptime"],
             summary: "How long I have been up",
+            offline: true,
             run: |ctx, args| Box::pin(uptime(ctx, args)),
             ..Command::DEFAULT
         },
         Command {
             prefix: &["docs"],
             summary: "Where my documentation is",
+            offline: true,
             run: |ctx, args| Box::pin(docs(ctx, args)),
             ..Command::DEFAULT
         },
@@ -40,6 +44,7 @@ pub const FEATURE: Feature = Feature {
             prefix: &["status"],
             slash: &["status"],
             summary: "How I am doing: store, doors, gateway",
+            offline: true,
             run: |ctx, args| Box::pin(status(ctx, args)),
             ..Command::DEFAULT
         },

@@ -18,6 +18,7 @@ pub const FEATURE: Feature = Feature {
             prefix: &["help"],
             slash: &["help"],
             summary: "Show what I can do",
+            offline: true,
             usage: "[command or group]",
             options: &[
                 Param::optional("command", "A command or a group of them", Kind::Text).suggesting(suggest)
@@ -29,6 +30,7 @@ pub const FEATURE: Feature = Feature {
         Command {
             prefix: &["apropos"],
             summary: "Find commands by a word",
+            offline: true,
             usage: "<word>",
             options: &[Param::required("word", "A word in a command's name or help", Kind::Text)],
             run: |ctx, args| Box::pin(apropos(ctx, args)),

@@ -14,6 +14,8 @@ pub mod history;
 mod ping;
 mod qrcode;
 mod remember;
+mod settings;
+pub mod undo;
 mod whoami;
 
 /// In alphabetical order.
@@ -25,6 +27,8 @@ pub const ALL: &[Feature] = &[
     ping::FEATURE,
     qrcode::FEATURE,
     remember::FEATURE,
+    settings::FEATURE,
+    undo::FEATURE,
     whoami::FEATURE,
 ];
 

@@ -8,6 +8,7 @@ pub const FEATURE: Feature = Feature {
         prefix: &["ping"],
         slash: &["ping"],
         summary: "Check that I am awake",
+        offline: true,
         run: |ctx, args| Box::pin(ping(ctx, args)),
         ..Command::DEFAULT
     }],

@@ -158,10 +158,11 @@ async fn with_the_store_away_nothing_is_claimed_and_nothing_changes() {
     let history = mo.asks(".mem history wifi").await;
     before.stop().await;
 
-    // A new instance has nothing in its memory to answer from.
+    // A new instance has nothing in its memory to answer from, except what the server allows.
     let clear = over(&engine, Clock::system(), &Faults::new());
     let stored = everything_in(&clear, zoo).await;
     let bot = discord.bot(store(&engine, &faults), instance()).await;
+    mo.says(".ping").await;
     faults.set_away(true);
     let mut said = Vec::new();
     for line in READING {

@@ -15,6 +15,7 @@ use mneme::dynamo::Dynamo;
 use mneme::dynamo::embedded::Embedded;
 use mneme::dynamo::faults::{Fault, Faults, Rates};
 use mneme::dynamo::testing::{engine, over};
+use mneme::settings::Settings;
 use mneme::tables;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -69,6 +70,7 @@ impl Instance {
             door: Door::Prefix,
             channel_id: 1,
             prefix: ".".into(),
+            settings: Arc::new(Settings::new(cause.server_id)),
             has_attachments: false,
         };
         match (command.run)(context, (command.parse)(command, rest)?).await? {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::commands::undo::TOO_OLD;
 use crate::context::{Choice, Reply, Result, Services, refuse};
 use crate::markdown::{code, cut, number, person};
 
@@ -47,7 +48,7 @@ impl View {
 
     /// Reads what follows the verb, strictly.
     pub fn parse(fields: &str) -> Result<Self> {
-        Self::read(fields).ok_or_else(|| no(view::TOO_OLD))
+        Self::read(fields).ok_or_else(|| no(TOO_OLD))
     }
 
     fn read(fields: &str) -> Option<Self> {
@@ -157,7 +158,7 @@ mod tests {
     #[test]
     fn damaged_ids_are_too_old() {
         for fields in ["", "0", "0:-", "00:-:", "-1:-:", "0:xyz:", "0:-:@@", "0:-::", "0:0a:", "0:-:-"] {
-            assert_eq!(View::parse(fields).unwrap_err().to_string(), view::TOO_OLD, "{fields}");
+            assert_eq!(View::parse(fields).unwrap_err().to_string(), TOO_OLD, "{fields}");
         }
         assert_eq!(View::parse("0:-:").unwrap(), View::new("", None));
     }

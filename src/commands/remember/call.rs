@@ -10,14 +10,12 @@ use crate::context::{Context, Door, Error, Result, Services, refuse};
 use crate::dynamo::{self, Dynamo};
 use crate::history::{self, Change, Head, Next, Revision};
 use crate::markdown::{code, person};
+use crate::settings::{Memories, Settings};
 
 use super::key::Key;
 use super::lists::Lists;
 use super::record::Remembered;
 use super::view;
-
-/// How long rows of the history are kept.
-const KEEP: Duration = Duration::from_secs(365 * 86_400);
 
 /// An alias names a memory, but that memory may have become an alias since.
 pub const HOPS_MAX: usize = 4;
@@ -52,9 +50,9 @@ pub struct Policy {
     pub keep: Option<Duration>,
 }
 
-impl Default for Policy {
-    fn default() -> Self {
-        Self { owned: false, keep: Some(KEEP) }
+impl From<&Settings> for Policy {
+    fn from(settings: &Settings) -> Self {
+        Self { owned: settings.memories == Some(Memories::Owned), keep: settings.keep() }
     }
 }
 
@@ -102,7 +100,7 @@ impl Call {
             moderator: ctx.caller.moderator,
             attachments: ctx.has_attachments,
             door: ctx.door,
-            policy: Policy::default(),
+            policy: ctx.settings.as_ref().into(),
         }
     }
 
@@ -128,6 +126,7 @@ impl Call {
         key: &Key,
         decide: impl Fn(Option<&Remembered>) -> Result<Next<Remembered>, No>,
     ) -> Result<Changed> {
+        self.note(self.actor()).await?;
         let mut normal = key.normal.clone();
         for _ in 0..HOPS_MAX {
             let place = (self.server(), normal.clone());
@@ -150,6 +149,11 @@ impl Call {
     pub async fn did(&self, key: &Key) -> Result<bool> {
         let thing = Remembered::thing(&(self.server(), key.normal.clone()));
         Ok(history::revision_of(self.dynamo(), &thing, self.cause.id.0).await?.is_some())
+    }
+
+    /// Notes, before anything is written, that records of this server name the caller, and perhaps another.
+    pub async fn note(&self, person: u64) -> Result<()> {
+        Ok(self.services.noted.note(self.dynamo(), person, self.server()).await?)
     }
 
     /// Takes an own change into what this process keeps in memory.

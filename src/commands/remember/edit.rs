@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::commands::undo::TOO_OLD;
 use crate::context::discord::Member;
 use crate::context::{Answer, Error, Input, Modal, Reply, Result, refuse};
 use crate::history::Next;
@@ -161,10 +162,10 @@ pub fn value_input(value: &str) -> Input {
 
 /// The modal came back. If somebody was faster, what was written in it is given back.
 pub async fn edit_submitted(call: &Call, fields: &str, value: &str) -> Result<Reply> {
-    let (rev, field) = fields.split_once(':').ok_or_else(|| no(view::TOO_OLD))?;
+    let (rev, field) = fields.split_once(':').ok_or_else(|| no(TOO_OLD))?;
     let expected = match rev {
         "-" => None,
-        rev => Some(rev.parse().map_err(|_| no(view::TOO_OLD))?),
+        rev => Some(rev.parse().map_err(|_| no(TOO_OLD))?),
     };
     let key = Key::read(&call.spelled_out(field).await?)?;
     match edit(call, &key, value, expected).await {

@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::{
     Answer, Args, Command, Context, Control, Error, Feature, Input, Kind, Level, Menu, Modal, Param, Place,
-    Press, Reply, Result, Services, Target, not_a_person, refuse,
+    Reply, Result, Services, Target, Undo, not_a_person, refuse,
 };
 use crate::counts::{Counts, Tally};
 use crate::dynamo::TableSpec;
@@ -49,6 +49,10 @@ pub const FEATURE: Feature = Feature {
         run: |_, target| Box::pin(async move { remember_this(&target) }),
     }],
     tables: &[TableSpec::of::<Remembered>(), TableSpec::of::<Tally>()],
+    undo: &[Undo {
+        kind: record::KIND,
+        run: |ctx, row| Box::pin(async move { undo::undo(&Call::of(&ctx), row).await }),
+    }],
     background: Some(background),
 };
 
@@ -322,7 +326,6 @@ const COMMANDS: &[Command] = &[
 const REVISION: Kind = Kind::Integer { min: 0, max: 999_999_999 };
 
 const CONTROLS: &[Control] = &[
-    Control { verb: "undo", run: |ctx, press| Box::pin(async move { undo_pressed(&ctx, &press).await }) },
     Control {
         verb: "mem-search",
         run: |ctx, press| {
@@ -536,9 +539,4 @@ fn remember_this(target: &Target) -> Result<Answer> {
         title: "Remember this".to_owned(),
         inputs: vec![key, edit::value_input(&text)],
     }))
-}
-
-/// What was taken back stands in place of what was done.
-async fn undo_pressed(ctx: &Context, press: &Press) -> Result<Answer> {
-    undo::pressed(&Call::of(ctx), &press.fields).await.map(Answer::Update)
 }

@@ -1,6 +1,7 @@
 //! What memories were: `.mem history`, `diff`, `show … at`, `restore`.
 
 use crate::clock::Timestamp;
+use crate::commands::undo::TOO_OLD;
 use crate::context::{Button, Error, Reply, Result, Select, SelectChoice, Style, refuse};
 use crate::dynamo::Query;
 use crate::history::{self, Head, Revision, Thing};
@@ -60,14 +61,14 @@ pub async fn history(call: &Call, typed: &str) -> Result<Reply> {
 pub async fn history_page(call: &Call, fields: &str) -> Result<Reply> {
     let mut parts = fields.splitn(3, ':');
     let (part, event, field) = (parts.next(), parts.next().and_then(event), parts.next());
-    let (Some(part), Some(event), Some(field)) = (part, event, field) else { return refuse(view::TOO_OLD) };
+    let (Some(part), Some(event), Some(field)) = (part, event, field) else { return refuse(TOO_OLD) };
     let part = match part {
         "o" => Part::OlderThan(event),
         "n" => Part::NewerThan(event),
-        _ => return refuse(view::TOO_OLD),
+        _ => return refuse(TOO_OLD),
     };
     let thing = thing_in(call, field, event).await?;
-    page(call, &thing, part).await?.ok_or_else(|| no(view::TOO_OLD))
+    page(call, &thing, part).await?.ok_or_else(|| no(TOO_OLD))
 }
 
 fn event(text: &str) -> Option<u64> {
@@ -84,7 +85,7 @@ async fn thing_in(call: &Call, field: &str, event: u64) -> Result<Thing> {
     let rows: Vec<Revision> = call.dynamo().query_all(query).await?;
     let keys = rows.iter().filter_map(Revision::thing).filter(|(kind, _)| *kind == KIND);
     let key = keys.map(|(_, key)| key).find(|key| short_name(key) == field);
-    key.map(|key| Remembered::thing(&(call.server(), key))).ok_or_else(|| no(view::TOO_OLD))
+    key.map(|key| Remembered::thing(&(call.server(), key))).ok_or_else(|| no(TOO_OLD))
 }
 
 async fn page(call: &Call, thing: &Thing, part: Part) -> Result<Option<Reply>> {
@@ -298,10 +299,10 @@ pub async fn restore(call: &Call, typed: &str, to: When) -> Result<Reply> {
 /// A revision was chosen in the menu under a history: the event of its row.
 pub async fn restore_chosen(call: &Call, fields: &str, chosen: &str) -> Result<Reply> {
     let known = fields.split_once(':').and_then(|(known, field)| Some((event(known)?, field)));
-    let (Some((known, field)), Some(chosen)) = (known, event(chosen)) else { return refuse(view::TOO_OLD) };
+    let (Some((known, field)), Some(chosen)) = (known, event(chosen)) else { return refuse(TOO_OLD) };
     let thing = thing_in(call, field, known).await?;
     let row = history::revision_of(call.dynamo(), &thing, chosen).await?;
-    restore_row(call, &thing, row.ok_or_else(|| no(view::TOO_OLD))?).await
+    restore_row(call, &thing, row.ok_or_else(|| no(TOO_OLD))?).await
 }
 
 async fn restore_row(call: &Call, thing: &Thing, row: Revision) -> Result<Reply> {

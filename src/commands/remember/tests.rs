@@ -19,7 +19,7 @@ use crate::counts::Counts;
 use crate::dynamo::embedded::Embedded;
 use crate::dynamo::faults::{Fault, Faults, Rates};
 use crate::dynamo::testing::{engine, over};
-use crate::dynamo::{Dynamo, Query, TableSpec, Units, measured};
+use crate::dynamo::{Dynamo, Query, Units, measured};
 use crate::history;
 
 use super::call::{Call, Policy};
@@ -32,7 +32,7 @@ const BOB: u64 = 100_000_000_000_000_002;
 /// Holds Manage Messages.
 const MOD: u64 = 100_000_000_000_000_003;
 
-const FEATURES: &[Feature] = &[FEATURE];
+const FEATURES: &[Feature] = &[FEATURE, crate::commands::undo::FEATURE];
 
 /// A server with a bot that has only the memories.
 #[derive(Clone)]
@@ -53,7 +53,7 @@ impl Stage {
 
     async fn with_room_for(max_memories: usize) -> Self {
         let clock = Clock::manual(Timestamp::parse("2026-03-01T12:00:00Z").unwrap());
-        let tables: Vec<TableSpec> = FEATURE.tables.iter().chain(history::TABLES).copied().collect();
+        let tables = crate::tables::all();
         let (engine, faults) = (engine(&tables).await, Faults::new());
         let dynamo = over(&engine, clock.clone(), &faults);
         let stage = Self {
@@ -65,7 +65,10 @@ impl Stage {
             events: Arc::default(),
             server: SERVER,
         };
-        // What the first use of a list costs is no part of what commands cost.
+        // What the first use of a list costs, or a person's first change, is no part of what commands cost.
+        for person in [ANN, BOB, MOD] {
+            stage.services.noted.note(&dynamo, person, SERVER).await.unwrap();
+        }
         stage.call(ANN).lists().any(&dynamo, SERVER).await.unwrap();
         stage
     }
@@ -104,6 +107,7 @@ impl Stage {
             door,
             channel_id: 1,
             prefix: ".".into(),
+            settings: Arc::new(crate::settings::Settings::new(self.server)),
             has_attachments: false,
         }
     }
@@ -496,7 +500,7 @@ async fn where_memories_are_owned_only_owners_change_them() {
     let stage = Stage::new().await;
     stage.says(ANN, ".rem cat is grey").await;
     stage.adopt("dog", "brown").await;
-    let owned = |who| Call { policy: Policy { owned: true, ..Policy::default() }, ..stage.call(who) };
+    let owned = |who| Call { policy: Policy { owned: true, keep: None }, ..stage.call(who) };
     let edit = |who: u64, line: &'static str| {
         let call = owned(who);
         async move { shown(edit::edit_line(&call, line).await.map(Answer::Reply)) }
@@ -1195,6 +1199,9 @@ async fn commands_cost_what_the_catalogue_says() {
         (".mem random", 0.5, 0.0),
         (".mem restore tea 1", 2.5, 5.0),
         (".forget chai", 2.5, 5.0),
+        (".mem undo tea", 2.5, 5.0),
+        (".mem edit tea is cold", 2.5, 5.0),
+        (".mem undo", 2.5, 5.0),
         (".mem lock tea", 2.5, 5.0),
         (".mem raw tea", 0.5, 0.0),
     ] {

@@ -1,9 +1,10 @@
-//! Taking changes back: the Undo button, `.mem undo` and `/undo`.
+//! Taking changes back: what the Undo button does for memories, `.mem undo` and `/undo`.
 
 use std::time::Duration;
 
+use crate::commands::undo::TOO_OLD;
 use crate::context::{Reply, Result, refuse};
-use crate::dynamo::Query;
+use crate::dynamo::Table;
 use crate::history::{self, Head, Next, Revision, Thing, Undo, Undone};
 use crate::markdown::{code, person};
 
@@ -14,21 +15,6 @@ use super::view::{self, no, who};
 
 /// How long the actor may take a change back; moderators may at any time.
 const OWN_WITHIN: Duration = Duration::from_secs(600);
-
-/// The Undo button under the reply to an event was pressed.
-pub async fn pressed(call: &Call, fields: &str) -> Result<Reply> {
-    let event = fields.parse().ok().filter(|event: &u64| event.to_string() == fields);
-    let event = event.ok_or_else(|| no(view::TOO_OLD))?;
-    let row = row_of(call, event).await?.ok_or_else(|| no(view::TOO_OLD))?;
-    undo(call, row).await
-}
-
-/// What the index tells of the change of a memory that an event made.
-async fn row_of(call: &Call, event: u64) -> Result<Option<Revision>> {
-    let query = Query::by_index(history::BY_EVENT, call.server()).between(event, event);
-    let rows: Vec<Revision> = call.dynamo().query_all(query).await?;
-    Ok(rows.into_iter().find(|row| row.thing().is_some_and(|(kind, _)| kind == KIND)))
-}
 
 /// `.mem undo`: the caller's last change, or with a key the last change of that.
 pub async fn last(call: &Call, typed: Option<&str>) -> Result<Reply> {
@@ -56,21 +42,49 @@ async fn last_of(call: &Call, key: &Key) -> Result<Reply> {
     let place = (call.server(), key.normal.clone());
     let head: Option<Remembered> = call.dynamo().get(place.clone()).await?;
     let Some(head) = head else { return Err(call.not_found(key).await) };
-    let thing = Remembered::thing(&place);
     // Delivered again, this event has undone something already. It is looked for after the head was read: what
-    // came after it must not be taken for what was to be undone.
-    let own = history::revision_of(call.dynamo(), &thing, call.cause.id.0).await?;
-    if let Some(undone) = own.and_then(|row| row.undoes) {
-        return pressed(call, &undone).await;
+    // came after it must not be taken for what was to be undone. A head that is older knows nothing of it.
+    if head.updated_at.is_none_or(|at| at.seconds() >= call.cause.at.seconds())
+        && let Some(undone) = own_undone(call, &Remembered::thing(&place)).await?
+    {
+        return undo(call, undone).await;
     }
-    let Some(event) = head.event_id else { return refuse(view::NOTHING_CHANGED_BY_YOU) };
-    let row = history::revision_of(call.dynamo(), &thing, event).await?;
-    undo(call, row.ok_or_else(|| no(view::TOO_OLD))?).await
+    match last_row(&head) {
+        Some(row) => undo(call, row).await,
+        None => refuse(view::NOTHING_CHANGED_BY_YOU),
+    }
 }
 
-async fn undo(call: &Call, row: Revision) -> Result<Reply> {
+/// The row of what this event has taken back before.
+async fn own_undone(call: &Call, thing: &Thing) -> Result<Option<Revision>> {
+    let own = history::revision_of(call.dynamo(), thing, call.cause.id.0).await?;
+    let Some(undone) = own.and_then(|row| row.undoes).and_then(|event| event.parse().ok()) else {
+        return Ok(None);
+    };
+    let row = history::revision_of(call.dynamo(), thing, undone).await?;
+    row.map(Some).ok_or_else(|| no(TOO_OLD))
+}
+
+/// What the index would tell of a head's last change, as far as the head tells it too. `None`: it was adopted.
+fn last_row(head: &Remembered) -> Option<Revision> {
+    let event = head.event_id?;
+    let op = if head.is_forgotten() { "forget" } else { "" };
+    Some(Revision {
+        discord_server_id: head.discord_server_id,
+        entry: Remembered::thing(&head.key()).entry(event),
+        event_id: Some(event),
+        op: op.to_owned(),
+        rev: head.rev,
+        by: head.updated_by,
+        name: Some(head.display().to_owned()),
+        ..Revision::default()
+    })
+}
+
+/// Takes back the change that a row of the history, or of its index, tells of.
+pub async fn undo(call: &Call, row: Revision) -> Result<Reply> {
     may_undo(call, &row)?;
-    let Some((_, key)) = row.thing() else { return refuse(view::TOO_OLD) };
+    let Some((_, key)) = row.thing() else { return refuse(TOO_OLD) };
     let event = row.event_id.unwrap_or_default();
     let place = (call.server(), key);
     let undone = history::undo(call.dynamo(), &call.cause, place.clone(), event, |head, undone| {
@@ -83,7 +97,7 @@ async fn undo(call: &Call, row: Revision) -> Result<Reply> {
             Ok(told(&name, &row, &done.row).into())
         }
         Undo::Already(done) => Ok(told(&name, &row, &done).into()),
-        Undo::Unknown => refuse(view::TOO_OLD),
+        Undo::Unknown => refuse(TOO_OLD),
         Undo::Contended => {
             refuse(format!("⚠ {name} is being changed by others right now; have a look and try again"))
         }
@@ -97,7 +111,7 @@ async fn undo(call: &Call, row: Revision) -> Result<Reply> {
 fn refused(no: No) -> crate::context::Error {
     match no {
         No::Refused(error) => error,
-        No::OtherName(_) | No::NotFound => view::no(view::TOO_OLD),
+        No::OtherName(_) | No::NotFound => view::no(TOO_OLD),
     }
 }
 
@@ -155,7 +169,7 @@ async fn moved_on(
     row: &Revision,
     head: Option<&Remembered>,
 ) -> Result<String> {
-    let Some(head) = head else { return Ok(view::TOO_OLD.to_owned()) };
+    let Some(head) = head else { return Ok(TOO_OLD.to_owned()) };
     let back_to = row.rev.saturating_sub(1);
     let existed = back_to > 0 || history::revision_of(call.dynamo(), thing, 0).await?.is_some();
     let key = view::typed(head.display());

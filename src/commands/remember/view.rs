@@ -3,6 +3,7 @@
 use similar::TextDiff;
 
 use crate::clock::Timestamp;
+use crate::commands::undo;
 use crate::context::{Button, Card, Colour, Error, Reply, Style};
 use crate::markdown::{self, code, number, person, plain, time};
 
@@ -26,7 +27,6 @@ pub const NAME_MAX: usize = 80;
 /// So that a title of 256 characters has room for it.
 const TITLE_TEXT_MAX: usize = 200;
 
-pub const TOO_OLD: &str = "⚠ That button is too old";
 pub const ONLY_TEXT: &str = "⚠ I can only remember text; links to attachments stop working after a day";
 pub const NOTHING_HERE: &str = "🤔 This server hasn't taught me anything yet";
 pub const NOTHING_CHANGED_BY_YOU: &str = "⚠ You haven't changed anything here in the last 10 minutes";
@@ -36,14 +36,9 @@ pub fn no(text: impl Into<String>) -> Error {
     Error::Refused(text.into())
 }
 
-/// The button that takes a change back. It needs no memory in the process: the event names the change.
-pub fn undo_button(event: u64) -> Button {
-    Button::new(format!("undo:{event}"), "Undo")
-}
-
 /// A reply about a change, with its Undo button.
 pub fn changed(text: String, event: u64) -> Reply {
-    Reply::from(text).buttons(vec![undo_button(event)])
+    Reply::from(text).buttons(vec![undo::button(event)])
 }
 
 pub fn remembered(by: u64, key: &str) -> String {

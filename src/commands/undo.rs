@@ -1,0 +1,42 @@
+//! The Undo button: finds out what the change was, and lets its owner take it back.
+//!
+//! The button carries nothing but the event, so it works after a restart and on another instance. Which
+//! feature takes the change back is told by the kind of its row in the history.
+
+use crate::commands::ALL;
+use crate::context::{Answer, Button, Context, Control, Error, Feature, Press, Result, Undo};
+use crate::dynamo::Query;
+use crate::history::{BY_EVENT, Revision};
+
+/// For a button whose change is not there any more, or that no version of ours made.
+pub const TOO_OLD: &str = "⚠ That button is too old";
+
+pub const FEATURE: Feature = Feature {
+    name: "undo",
+    controls: &[Control { verb: "undo", run: |ctx, press| Box::pin(pressed(ctx, press)) }],
+    ..Feature::EMPTY
+};
+
+/// The button under the answer to an event that changed something.
+pub fn button(event: u64) -> Button {
+    Button::new(format!("undo:{event}"), "Undo")
+}
+
+/// What was taken back stands in place of what was done.
+async fn pressed(ctx: Context, press: Press) -> Result<Answer> {
+    let too_old = || Error::Refused(TOO_OLD.to_owned());
+    let event = press.fields.parse().ok().filter(|event: &u64| event.to_string() == press.fields);
+    let (undo, row) = changed(&ctx, event.ok_or_else(too_old)?).await?.ok_or_else(too_old)?;
+    (undo.run)(ctx, row).await.map(Answer::Update)
+}
+
+/// What the index tells of the change that an event made, and who can take it back.
+async fn changed(ctx: &Context, event: u64) -> Result<Option<(&'static Undo, Revision)>> {
+    let query = Query::by_index(BY_EVENT, ctx.cause.server_id).between(event, event);
+    let rows: Vec<Revision> = ctx.dynamo().query_all(query).await?;
+    Ok(rows.into_iter().find_map(|row| Some((of_kind(row.thing()?.0)?, row))))
+}
+
+fn of_kind(kind: &str) -> Option<&'static Undo> {
+    ALL.iter().flat_map(|feature| feature.undo).find(|undo| undo.kind == kind)
+}

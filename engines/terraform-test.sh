@@ -14,6 +14,7 @@ unset TF_LOG TF_DATA_DIR TF_WORKSPACE "${!TF_VAR_@}" 2>/dev/null || true
 # Terraform writes beside the configuration, and a lock file made with the double is of no use to anybody.
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+# A copy is also one moment of a tree that others may be working in.
 tar c --exclude=.terraform --exclude='.terraform.lock.hcl' --exclude='*.tfstate*' --exclude='*.tfvars' --exclude=backend.tf terraform |
   tar x -C "$work"
 
@@ -50,7 +51,7 @@ if [ "${PROVIDER:-double}" != real ]; then
   export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test
   quietly terraform -chdir="$example" plan -input=false -out=plan -var table_prefix=zoo-
   terraform -chdir="$example" show -json plan >"$work/plan.json"
-  python3 engines/terraform_plan.py "$work/plan.json" terraform/tables.json zoo-
+  python3 engines/terraform_plan.py "$work/plan.json" "$work/terraform/tables.json" zoo-
 fi
 
 step "policies"

@@ -80,7 +80,7 @@ resource "aws_ecs_task_definition" "this" {
     secrets     = [for name, parameter in local.secret_arns : { name = name, valueFrom = parameter }]
 
     healthCheck = {
-      command     = ["CMD", "mneme", "health"]
+      command     = ["CMD", "/usr/local/bin/mneme", "health"]
       interval    = 30
       timeout     = 5
       retries     = 3

@@ -91,3 +91,16 @@ run "an_alias_is_no_key" {
   }
   expect_failures = [var.kms_key_arn]
 }
+
+run "the_policy_fits_into_one" {
+  command = plan
+
+  variables {
+    table_prefix = "a-prefix-of-twenty-c"
+  }
+
+  assert {
+    condition     = length(output.policy_json) <= 6144
+    error_message = "A managed policy has at most 6,144 characters."
+  }
+}

@@ -76,3 +76,33 @@ image: ## Build the container image, with docker, podman or buildah
 .PHONY: release
 release: ## Build the executable for use, with its commit in its version
 	MNEME_COMMIT=$$(git rev-parse --short HEAD) cargo build --release
+
+# The Terraform of a deployment is tested with the engines.
+test-engines: test-terraform
+
+.PHONY: test-terraform
+test-terraform: ## Format, tests, plans and policies of terraform/, without an account
+	PROVIDER=$(or $(PROVIDER),double) engines/terraform-test.sh
+
+.PHONY: check-workflows
+check-workflows: ## The workflows of GitHub: what they run is here
+	.ci/workflows
+
+.PHONY: dist
+dist: ## A release for this machine in dist/: executable, checksums, contents
+	.ci/dist
+
+# What `make image` makes.
+IMAGE ?= mneme
+
+.PHONY: push-image
+push-image: image ## Push this machine's image to IMAGE_REPOSITORY
+	.ci/registry push
+
+.PHONY: push-index
+push-index: ## Join the pushed images of both architectures under one version
+	.ci/registry index
+
+.PHONY: publish
+publish: ## Make a release of GitHub from dist/ and the tag in RELEASE
+	gh release create "$${RELEASE:?the tag of the release}" --verify-tag --generate-notes dist/*

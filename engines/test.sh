@@ -54,6 +54,7 @@ dynamodb_local() {
 localstack() {
   start localstack "$work/localstack"
   tests
+  engines/terraform-apply.sh "$DYNAMODB_ENDPOINT"
   stop
 }
 

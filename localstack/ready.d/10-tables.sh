@@ -90,12 +90,14 @@ compare() {
   [ -z "$different" ] || fail "the table $1 is there, but $different. Nothing was changed; to start anew, delete it"
 }
 
-# Asked first, because some servers refuse to enable what is enabled; at every start, because LocalStack forgets it.
+# Whether records of a table expire by an attribute; "-" is none.
+expires() {
+  [ "$2" = - ] || [ "$(dynamodb describe-time-to-live --table-name "$1" \
+    --query "TimeToLiveDescription.TimeToLiveStatus != 'DISABLED' && TimeToLiveDescription.AttributeName")" = "\"$2\"" ]
+}
+
 expire() {
-  local attribute
-  attribute=$(dynamodb describe-time-to-live --table-name "$1" \
-    --query "TimeToLiveDescription.TimeToLiveStatus != 'DISABLED' && TimeToLiveDescription.AttributeName")
-  [ "$attribute" = "\"$2\"" ] ||
+  [ "$2" = - ] ||
     dynamodb update-time-to-live --table-name "$1" --time-to-live-specification "Enabled=true,AttributeName=$2" >/dev/null
 }
 
@@ -110,10 +112,16 @@ main() {
   requested=$(requests)
   while IFS=$'\t' read -r name expiry request <&3; do
     case $there in
-      *" $name "*) compare "$name" "$request" ;;
-      *) create "$name" "$request" ;;
+      *" $name "*)
+        compare "$name" "$request"
+        # LocalStack forgets expiry when it restarts; other servers refuse to enable what is enabled.
+        expires "$name" "$expiry" || expire "$name" "$expiry"
+        ;;
+      *)
+        create "$name" "$request"
+        expire "$name" "$expiry"
+        ;;
     esac
-    [ "$expiry" = - ] || expire "$name" "$expiry"
     count=$((count + 1))
   done 3<<<"$requested"
   [ "$count" -gt 0 ] || fail "$tables lists no tables"

@@ -592,6 +592,8 @@ pub struct Input {
     pub placeholder: String,
     pub max_length: u16,
     pub paragraph: bool,
+    /// Whether it may not be left empty.
+    pub required: bool,
 }
 
 #[derive(Clone, PartialEq, Eq)]

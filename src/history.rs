@@ -219,17 +219,21 @@ pub async fn change<H: Head, E: From<dynamo::Error>>(
         };
         // From here on it must not be said that nothing was changed, unless the store says so.
         let unknown = |error| dynamo::Error::Uncertain(Box::new(error));
+        // It is out of the race once the revision that it was meant for is gone. Only a row that is looked for
+        // after that tells what became of it.
+        let now: Option<H> = match uncertain {
+            Some(_) => dynamo.get(key.clone()).await.map_err(unknown)?,
+            None => None,
+        };
         match revision_of(dynamo, &thing, cause.id.0).await.map_err(unknown)? {
             Some(row) if row == done.row => return Ok(Change::Done(done)),
             Some(row) => return Ok(Change::Already(row)),
             None => {}
         }
-        if let Some(error) = uncertain {
-            // It is out of the race once the revision that it was meant for is gone.
-            let now: Option<H> = dynamo.get(key.clone()).await.map_err(unknown)?;
-            if rev(&now) == rev(&done.before) {
-                return Err(error.into());
-            }
+        if let Some(error) = uncertain
+            && rev(&now) == rev(&done.before)
+        {
+            return Err(error.into());
         }
     }
     Ok(Change::Contended)

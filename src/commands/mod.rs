@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use crate::context::{Command, Control, Feature, Menu};
 
 mod about;
+mod days;
 mod echo;
 pub mod help;
 pub mod history;
@@ -15,6 +16,7 @@ mod ping;
 mod qrcode;
 mod remember;
 mod settings;
+mod sparkle;
 pub mod undo;
 mod whoami;
 
@@ -28,6 +30,7 @@ pub const ALL: &[Feature] = &[
     qrcode::FEATURE,
     remember::FEATURE,
     settings::FEATURE,
+    sparkle::FEATURE,
     undo::FEATURE,
     whoami::FEATURE,
 ];

@@ -203,6 +203,11 @@ async fn memories_belong_to_people() {
 }
 
 #[tokio::test]
+async fn sparkles_are_given_and_taken_back() {
+    played_through_every_door("sparkles.chat").await;
+}
+
+#[tokio::test]
 async fn small_commands_answer() {
     played_through_every_door("small.chat").await;
 }

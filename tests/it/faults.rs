@@ -109,6 +109,10 @@ const READING: &[&str] = &[
     ".mem diff wifi",
     ".mem diff wifi 1 2",
     ".mem show wifi at 2020-01-01",
+    ".show sparkles",
+    ".show sparkles @bob",
+    ".sparkles given @bob",
+    ".sparkles log",
 ];
 
 /// Everything that changes something.
@@ -127,6 +131,9 @@ const CHANGING: &[&str] = &[
     ".mem unlock wifi",
     ".mem give wifi @bob",
     ".mem claim wifi",
+    ".sparkle @bob for tea",
+    ".sparkles undo",
+    ".sparkles undo 123456789012345678",
 ];
 
 /// No command with records is left out above.
@@ -167,7 +174,8 @@ async fn with_the_store_away_nothing_is_claimed_and_nothing_changes() {
     faults.set_away(true);
     let mut said = Vec::new();
     for line in READING {
-        said.push((*line, TRY_AGAIN, mo.says(line).await));
+        let answer = mo.says(&line.replace("@bob", &format!("<@{}>", bob.id))).await;
+        said.push((*line, TRY_AGAIN, answer));
     }
     for line in CHANGING {
         let answer = mo.says(&line.replace("@bob", &format!("<@{}>", bob.id))).await;

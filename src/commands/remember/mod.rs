@@ -533,6 +533,7 @@ fn remember_this(target: &Target) -> Result<Answer> {
         placeholder: "wifi".to_owned(),
         max_length: key::KEY_CHARS_MAX as u16,
         paragraph: false,
+        required: true,
     };
     Ok(Answer::Modal(Modal {
         id: "mem-new:".to_owned(),

@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 use crate::context::{Command, Control, Feature, Menu};
 
 mod about;
+mod due;
 mod echo;
 pub mod help;
 pub mod history;
 mod ping;
 mod qrcode;
 mod remember;
+mod remind;
 mod settings;
 pub mod undo;
 mod whoami;
@@ -21,12 +23,14 @@ mod whoami;
 /// In alphabetical order.
 pub const ALL: &[Feature] = &[
     about::FEATURE,
+    due::FEATURE,
     echo::FEATURE,
     help::FEATURE,
     history::FEATURE,
     ping::FEATURE,
     qrcode::FEATURE,
     remember::FEATURE,
+    remind::FEATURE,
     settings::FEATURE,
     undo::FEATURE,
     whoami::FEATURE,

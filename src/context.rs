@@ -12,7 +12,8 @@ use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use crate::cause::Cause;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
+use crate::due::Due;
 use crate::dynamo::{self, Dynamo, TableSpec};
 use crate::history::Revision;
 use crate::people::Noted;
@@ -21,7 +22,7 @@ use crate::telemetry::{Health, Metrics};
 
 pub mod discord;
 
-pub use discord::Discord;
+pub use discord::{Delivery, Discord, Letter};
 
 /// One file under `commands/`: its commands, controls and tables. `commands::ALL` lists them, and help,
 /// slash registration, README, tables, IAM policy and tests derive from that list.
@@ -34,14 +35,24 @@ pub struct Feature {
     pub tables: &'static [TableSpec],
     /// How its changes are taken back.
     pub undo: &'static [Undo],
+    /// What it does when something is due.
+    pub jobs: &'static [Job],
     /// Work that lasts as long as the bot, such as writing counts to the store.
     pub background: Option<Background>,
 }
 
 impl Feature {
     /// A feature without anything, to be filled by struct update.
-    pub const EMPTY: Self =
-        Self { name: "", commands: &[], controls: &[], menus: &[], tables: &[], undo: &[], background: None };
+    pub const EMPTY: Self = Self {
+        name: "",
+        commands: &[],
+        controls: &[],
+        menus: &[],
+        tables: &[],
+        undo: &[],
+        jobs: &[],
+        background: None,
+    };
 }
 
 /// What the Undo button does for one kind of rows in the history.
@@ -49,6 +60,21 @@ pub struct Undo {
     pub kind: &'static str,
     /// Gets what the index `by_event` holds of the row.
     pub run: fn(Context, Revision) -> BoxFuture<'static, Result<Reply>>,
+}
+
+/// What is done when a record of the table `due` has come to its time. It may be run again, and by several
+/// instances at once, until it has deleted that record.
+pub struct Job {
+    pub kind: &'static str,
+    pub run: fn(Arc<Services>, Due) -> BoxFuture<'static, Result<Progress, dynamo::Error>>,
+}
+
+/// How far a job has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    Done,
+    /// Somebody else is at it, or it must be tried again, and not before this time.
+    Again(Timestamp),
 }
 
 /// Lasts until the token is cancelled, and flushes before it ends.
@@ -413,6 +439,14 @@ impl Services {
         }
     }
 
+    /// Sends a message of our own accord. Sent again under the same nonce, it is one message.
+    pub async fn post(&self, letter: Letter) -> Delivery {
+        match self.discord.poster() {
+            Some(post) => post(self, letter).await,
+            None => Delivery::Unknown,
+        }
+    }
+
     /// The in-memory state of a feature, made when first asked for. What must outlive the process is a
     /// record, not this.
     pub fn state<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
@@ -430,7 +464,7 @@ pub struct Instance {
     pub max_memories: usize,
     pub status_page_url: Option<String>,
     pub docs_url: Option<String>,
-    pub started_at: Option<crate::clock::Timestamp>,
+    pub started_at: Option<Timestamp>,
     /// For `.status`: `embedded (data/mneme.db)`, `DynamoDB eu-central-1`.
     pub store: String,
 }

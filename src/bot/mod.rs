@@ -250,7 +250,7 @@ impl Asked {
 pub(crate) struct Bot {
     services: Arc<Services>,
     registry: Registry,
-    sender: Sender,
+    sender: Arc<Sender>,
     lanes: Lanes,
     ring: Ring,
     hear_bots: Vec<u64>,
@@ -271,9 +271,12 @@ pub async fn run(
     settings: &Settings,
     tasks: &Tasks,
 ) -> Exit {
+    let paced = settings.paced && settings.api_url.is_some();
+    let sender = Arc::new(Sender::new(paced, connection.global_limit.clone()));
+    services.discord.lend(sender.clone().poster());
     let bot = Arc::new(Bot {
         registry: Registry::new(ALL),
-        sender: Sender::new(settings.paced && settings.api_url.is_some(), connection.global_limit.clone()),
+        sender,
         lanes: Lanes::default(),
         ring: Ring::default(),
         hear_bots: settings.hear_bots.clone(),

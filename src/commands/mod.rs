@@ -9,12 +9,14 @@ use crate::context::{Command, Control, Feature, Menu};
 
 mod about;
 mod days;
+mod due;
 mod echo;
 pub mod help;
 pub mod history;
 mod ping;
 mod qrcode;
 mod remember;
+mod remind;
 mod settings;
 mod sparkle;
 pub mod undo;
@@ -23,12 +25,14 @@ mod whoami;
 /// In alphabetical order.
 pub const ALL: &[Feature] = &[
     about::FEATURE,
+    due::FEATURE,
     echo::FEATURE,
     help::FEATURE,
     history::FEATURE,
     ping::FEATURE,
     qrcode::FEATURE,
     remember::FEATURE,
+    remind::FEATURE,
     settings::FEATURE,
     sparkle::FEATURE,
     undo::FEATURE,

@@ -10,7 +10,7 @@
 //!
 //! A line in a log is spoken by somebody, `/` is the same as a slash command (`@bob` is a person, `#4` a number, `!yes` a
 //! switch), `=` is what the bot answers. `⏎` is a line break. Where there is no slash form, the slash door uses the
-//! text. Times are written `<t>`. With the variable `MNEME_CHATS` set to `write`, the answers are written into
+//! text. Times are written `<t>`, codes of reminders `code`. With the variable `MNEME_CHATS` set to `write`, the answers are written into
 //! the file as they are, for a person to read in the diff.
 
 use std::fmt::Write as _;
@@ -149,7 +149,16 @@ fn plain(discord: &Discord, answer: &Answer) -> String {
     let text = PEOPLE.iter().fold(answer.text(), |text, name| {
         text.replace(&format!("<@{}>", discord.id(name)), &format!("@{name}"))
     });
-    without_times(&text).replace('\n', "⏎")
+    without_codes(without_times(&text).replace('\n', "⏎"))
+}
+
+/// What a reminder is called by depends on its event: written as `code`.
+fn without_codes(text: String) -> String {
+    if !["⏰", "🗑️", "💤"].iter().any(|mark| text.starts_with(mark)) {
+        return text;
+    }
+    let is_code = |span: &str| span.len() == 4 && span.bytes().all(|b| b.is_ascii_alphanumeric());
+    text.split('`').map(|span| if is_code(span) { "code" } else { span }).collect::<Vec<_>>().join("`")
 }
 
 async fn played_through_every_door(name: &str) {
@@ -210,4 +219,9 @@ async fn sparkles_are_given_and_taken_back() {
 #[tokio::test]
 async fn small_commands_answer() {
     played_through_every_door("small.chat").await;
+}
+
+#[tokio::test]
+async fn reminders_are_made_and_cancelled() {
+    played_through_every_door("remind.chat").await;
 }

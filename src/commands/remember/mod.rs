@@ -53,6 +53,7 @@ pub const FEATURE: Feature = Feature {
         kind: record::KIND,
         run: |ctx, row| Box::pin(async move { undo::undo(&Call::of(&ctx), row).await }),
     }],
+    jobs: &[],
     background: Some(background),
 };
 

@@ -11,18 +11,22 @@
 //! - the roles of the executable: [`run`], [`playground`] (all of it in one process), [`doctor`]
 //! - the faces: [`web`]
 
+pub mod bans;
 pub mod bot;
 pub mod cause;
 pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod context;
+pub mod cooldowns;
+pub mod copies;
 pub mod counts;
 pub mod doctor;
 pub mod dynamo;
 pub mod history;
 pub mod markdown;
 pub mod people;
+pub mod permissions;
 pub mod playground;
 pub mod run;
 pub mod settings;

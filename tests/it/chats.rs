@@ -212,3 +212,18 @@ async fn memories_belong_to_people() {
 async fn small_commands_answer() {
     played_through_every_door("small.chat").await;
 }
+
+#[tokio::test]
+async fn a_server_decides() {
+    played_through_every_door("control.chat").await;
+}
+
+#[tokio::test]
+async fn rules_narrow_and_widen() {
+    played_through_every_door("rules.chat").await;
+}
+
+#[tokio::test]
+async fn cooldowns_are_taken() {
+    played_through_every_door("cooldown.chat").await;
+}

@@ -13,6 +13,7 @@
 //! - the roles of the executable: [`run`], [`playground`] (all of it in one process), [`doctor`]
 //! - the faces: [`web`]
 
+pub mod bans;
 pub mod bot;
 pub mod calendar;
 pub mod cause;
@@ -20,6 +21,8 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod context;
+pub mod cooldowns;
+pub mod copies;
 pub mod counts;
 pub mod doctor;
 pub mod due;
@@ -28,6 +31,7 @@ pub mod finding;
 pub mod history;
 pub mod markdown;
 pub mod people;
+pub mod permissions;
 pub mod playground;
 pub mod run;
 pub mod settings;

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::bot::{self, Exit};
-use crate::context::Instance;
+use crate::context::{Instance, Player};
 use crate::dynamo::connect::{Store, StoreConfig, connect};
 use crate::sim::{Simulator, World};
 use crate::tasks::Tasks;
@@ -66,7 +66,7 @@ async fn play(settings: Settings, stage: &Tasks, tasks: &Tasks) -> anyhow::Resul
     stage.spawn("chat", keep(simulator.clone(), chat, stage.shutdown()));
     println!("\n  mneme is listening. Open  http://{address}  and say:  .remember meeting is tomorrow\n");
     let bot = bot_settings(&simulator);
-    run::join(&bot, connected, settings.instance, None, tasks).await
+    run::join(&bot, connected, Instance { player: Player::Sim, ..settings.instance }, None, tasks).await
 }
 
 /// How a bot of ours joins a simulated Discord: as it would join the real one.

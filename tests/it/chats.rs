@@ -225,3 +225,18 @@ async fn small_commands_answer() {
 async fn reminders_are_made_and_cancelled() {
     played_through_every_door("remind.chat").await;
 }
+
+#[tokio::test]
+async fn a_server_decides() {
+    played_through_every_door("control.chat").await;
+}
+
+#[tokio::test]
+async fn rules_narrow_and_widen() {
+    played_through_every_door("rules.chat").await;
+}
+
+#[tokio::test]
+async fn cooldowns_are_taken() {
+    played_through_every_door("cooldown.chat").await;
+}

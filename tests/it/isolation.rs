@@ -19,6 +19,7 @@ fn options(command: &Command, person: u64) -> Vec<(&'static str, Value)> {
         (Kind::Text, _) => json!("something else"),
         (Kind::Integer { min, .. }, _) => json!(min.max(1)),
         (Kind::Bool, _) => json!(false),
+        (Kind::Choice(choices), _) => json!(choices[0]),
         (Kind::Person, _) => json!({ "user": person }),
     };
     command.options.iter().map(|option| (option.name, value(option.kind, option.name))).collect()

@@ -119,6 +119,7 @@ const COMMANDS: &[Command] = &[
 const CONTROLS: &[Control] = &[
     Control {
         verb: "remind-cancel",
+        command: Some("reminder cancel"),
         run: |ctx, press| {
             Box::pin(async move {
                 change::cancel_pressed(&Call::of(&ctx), &press.fields).await.map(Answer::Update)
@@ -127,6 +128,7 @@ const CONTROLS: &[Control] = &[
     },
     Control {
         verb: "remind-snooze",
+        command: Some("reminder snooze"),
         run: |ctx, press| {
             Box::pin(async move {
                 change::snooze_pressed(&Call::of(&ctx), &press.fields).await.map(Answer::Update)
@@ -135,6 +137,7 @@ const CONTROLS: &[Control] = &[
     },
     Control {
         verb: "remind-done",
+        command: Some("reminders"),
         run: |ctx, press| {
             Box::pin(async move {
                 reading(change::done_pressed(&Call::of(&ctx), &press.fields).await).map(Answer::Update)

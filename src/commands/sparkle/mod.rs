@@ -33,12 +33,14 @@ pub const FEATURE: Feature = Feature {
     controls: CONTROLS,
     menus: &[Menu {
         name: "✨ Sparkle",
+        command: "sparkle",
         place: Place::Server,
         run: |ctx, target| Box::pin(async move { ask_why(&ctx, &target).await }),
     }],
     tables: &[TableSpec::of::<Sparkles>()],
     undo: &[Undo {
         kind: record::KIND,
+        command: "sparkles undo",
         run: |ctx, row| Box::pin(async move { take_back::pressed(&ctx, &row).await }),
     }],
     ..Feature::EMPTY
@@ -112,18 +114,22 @@ const COMMANDS: &[Command] = &[
 const CONTROLS: &[Control] = &[
     Control {
         verb: "sparkle",
+        command: Some("sparkle"),
         run: |ctx, press| Box::pin(async move { submitted(&ctx, &press).await.map(Answer::Reply) }),
     },
     Control {
         verb: "sparkles-show",
+        command: Some("show sparkles"),
         run: |ctx, press| Box::pin(async move { updated(ledger::show_page(&ctx, &press.fields).await) }),
     },
     Control {
         verb: "sparkles-log",
+        command: Some("sparkles log"),
         run: |ctx, press| Box::pin(async move { updated(ledger::log_page(&ctx, &press.fields).await) }),
     },
     Control {
         verb: "sparkles-undo",
+        command: Some("sparkles undo"),
         run: |ctx, press| {
             Box::pin(async move {
                 let chosen = press.values.first().map(String::as_str);

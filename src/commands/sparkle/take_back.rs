@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::commands::days::{self, Day};
-use crate::commands::undo::TOO_OLD;
+use crate::commands::undo::{OWN_WITHIN, TOO_OLD};
 use crate::context::{Context, Error, Reply, Result, refuse};
 use crate::counts::Tally;
 use crate::dynamo::{self, Commit, Dynamo, Query, Token, Transaction, Update};
@@ -22,9 +22,6 @@ use super::record::{
     EVENT_ID, Entry, GIVEN, REV, Sparkles, TOTAL, UNDO_OP, UPDATED_AT, key, thing, undo_entry,
 };
 use super::view;
-
-/// How long a giver may take a sparkle back; moderators may at any time.
-const OWN_WITHIN: Duration = Duration::from_secs(600);
 
 /// The place of the giver's head in the transaction.
 const GIVER: usize = 2;

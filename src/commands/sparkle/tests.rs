@@ -34,9 +34,7 @@ pub fn context(services: &Arc<Services>, cause: Cause, settings: Settings) -> Co
             id: cause.actor_id,
             name: "x".to_owned(),
             moderator: cause.actor_id == MOD,
-            admin: false,
-            mentions_everyone: false,
-            bot_owner: false,
+            ..Caller::default()
         },
         cause,
         door: Door::Prefix,

@@ -237,6 +237,11 @@ async fn rules_narrow_and_widen() {
 }
 
 #[tokio::test]
+async fn songs_are_queued() {
+    played_through_every_door("play.chat").await;
+}
+
+#[tokio::test]
 async fn cooldowns_are_taken() {
     played_through_every_door("cooldown.chat").await;
 }

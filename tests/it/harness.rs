@@ -414,7 +414,7 @@ impl Person<'_> {
         wait(seen, |t, d| t == "MESSAGE_CREATE" && d["message_reference"]["message_id"] == said).await
     }
 
-    /// A slash command by its path, `rem set`; a user option is `{"user": id}`.
+    /// A slash command by its path, `rem set`; a user option is `{"user": id}`, a channel `{"channel": id}`.
     pub async fn slash(&self, path: &str, options: &[(&str, Value)]) -> Answer {
         let mut seen = self.watch();
         let interaction = self.call(path, options);
@@ -577,6 +577,9 @@ fn nested(path: &str, options: &[(&str, Value)], focused: Option<&str>) -> (Stri
             let (kind, value) = match value {
                 Value::Number(_) => (4, value.clone()),
                 Value::Bool(_) => (5, value.clone()),
+                Value::Object(fields) if fields.contains_key("channel") => {
+                    (7, json!(fields["channel"].to_string()))
+                }
                 Value::Object(fields) => (6, json!(fields["user"].to_string())),
                 _ => (3, value.clone()),
             };

@@ -9,6 +9,7 @@ mod record;
 
 use std::time::Duration;
 
+use crate::commands::days::{Day, zone};
 use crate::commands::undo;
 use crate::context::{
     Answer, Args, Button, Card, Colour, Command, Context, Control, Feature, Kind, Param, Place, Player,
@@ -87,6 +88,7 @@ const COMMANDS: &[Command] = &[
         prefix: &["play help"],
         slash: &["play help"],
         summary: "Show how to play",
+        offline: true,
         private: true,
         run: |ctx, _| Box::pin(help(ctx)),
         ..IN_SERVER
@@ -247,7 +249,7 @@ async fn skip(ctx: Context) -> Result<Answer> {
         return Ok(locked);
     }
     ctx.services.noted.note(ctx.dynamo(), ctx.caller.id, ctx.cause.server_id).await?;
-    let day = queue::day_in(ctx.settings.timezone.as_deref(), ctx.cause.at);
+    let day = Day::of(ctx.cause.at, &zone(&ctx.settings));
     match queue::skip(&ctx.services, &ctx.cause, day).await? {
         Some(()) => Ok("⏩ Skipping the current song".into()),
         None => refuse("🎵 No songs in the queue - nothing to skip!"),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cause::Cause;
-use crate::clock::Timestamp;
+use crate::commands::days::{Day, zone};
 use crate::context::{Player as Kind, Result, Services, refuse};
 use crate::counts::Tally;
 use crate::dynamo::{self, Column, Transaction, Update};
@@ -16,12 +16,6 @@ use super::record::{Play, Song};
 
 /// Songs that wait or play in one server.
 pub const SONGS_MAX: usize = 50;
-
-/// How long the rows of a day stay on the boards.
-const DAY_ROWS: Duration = Duration::from_secs(400 * 86_400);
-
-/// Days are days of this zone's offset: the caller finds it out.
-pub type Day = jiff::civil::Date;
 
 const CONTENDED: &str = "⚠ The queue is being changed by others right now; have a look and try again";
 
@@ -81,7 +75,7 @@ pub async fn played(services: &Arc<Services>, server_id: u64, event: u64, length
     // The same for each attempt to count it, and of no event of Discord's: that one added the song.
     let cause = Cause::new(now.snowflake() | (event & 0x3F_FFFF), server_id, 0);
     let ends = |song: &Song| (song.event == event).then_some(length);
-    end_first(services, &cause, "played", ends, day_in(settings.timezone.as_deref(), now)).await?;
+    end_first(services, &cause, "played", ends, Day::of(now, &zone(&settings))).await?;
     look(services, server_id).await;
     Ok(())
 }
@@ -115,7 +109,7 @@ async fn end_first(
         }
         Ok(play.next(op, Some(&song)))
     };
-    let beside = |transaction: Transaction, done: &Done<Play>| count(transaction, done, day, cause.at);
+    let beside = |transaction: Transaction, done: &Done<Play>| count(transaction, done, day);
     match history::change_with(&services.dynamo, cause, cause.server_id, decide, beside).await {
         Ok(changed) => {
             head(services, changed).await?;
@@ -127,7 +121,7 @@ async fn end_first(
 }
 
 /// What was heard goes to the boards of who asked for it.
-fn count(transaction: Transaction, done: &Done<Play>, day: Day, now: Timestamp) -> Transaction {
+fn count(transaction: Transaction, done: &Done<Play>, day: Day) -> Transaction {
     let Some(before) = &done.before else { return transaction };
     let (songs, seconds) = (done.head.songs - before.songs, done.head.seconds - before.seconds);
     let (Some(song), 1..) = (before.playing(), songs) else { return transaction };
@@ -136,11 +130,10 @@ fn count(transaction: Transaction, done: &Done<Play>, day: Day, now: Timestamp) 
         update.add(Column::new("seconds"), seconds)
     };
     let (server, by) = (done.head.discord_server_id, song.by);
-    let month = format!("{server}/djs/{:04}-{:02}", day.year(), day.month());
-    let kept = Column::<Tally, i64>::new("expires_at");
-    let of_day = add().set(kept, now.plus(DAY_ROWS).seconds());
+    let board = format!("{server}/djs/{}", day.month());
+    let of_day = add().set(Column::<Tally, i64>::new("expires_at"), day.expires_at());
     transaction
-        .upsert::<Tally>((month, format!("{:02}#{by}", day.day())), of_day)
+        .upsert::<Tally>((board, day.slot(&by.to_string())), of_day)
         .upsert::<Tally>((format!("{server}/djs/all"), format!("00#{by}")), add())
 }
 
@@ -225,11 +218,4 @@ pub async fn look(services: &Services, server_id: u64) -> bool {
         Err(_) => return false,
     }
     true
-}
-
-/// The day of a time, in a zone that is UTC if it is not known.
-pub fn day_in(zone: Option<&str>, at: Timestamp) -> Day {
-    let zone = zone.and_then(|zone| jiff::tz::TimeZone::get(zone).ok()).unwrap_or(jiff::tz::TimeZone::UTC);
-    let at = jiff::Timestamp::from_second(at.seconds()).unwrap_or_default();
-    at.to_zoned(zone).date()
 }

@@ -231,6 +231,11 @@ impl SettingsCache {
         copy.younger_than(SERVES_FOR, dynamo.now()).ok_or(error)
     }
 
+    /// The copy that is there, without asking; for what is no decision, such as counting by day.
+    pub fn at_hand(&self, server_id: u64, now: Timestamp) -> Option<Arc<Settings>> {
+        self.copy(server_id).younger_than(SERVES_FOR, now)
+    }
+
     /// Takes in a change that was made here.
     pub fn changed(&self, settings: Settings, now: Timestamp) {
         self.copy(settings.discord_server_id).take(settings, now);

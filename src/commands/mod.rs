@@ -8,15 +8,18 @@ use std::collections::BTreeMap;
 use crate::context::{Command, Control, Feature, Menu};
 
 mod about;
+mod boards;
 mod days;
 mod echo;
 pub mod help;
 pub mod history;
+mod leaderboard;
 mod ping;
 mod qrcode;
 mod remember;
 mod settings;
 mod sparkle;
+pub mod stats;
 pub mod undo;
 mod whoami;
 
@@ -26,11 +29,13 @@ pub const ALL: &[Feature] = &[
     echo::FEATURE,
     help::FEATURE,
     history::FEATURE,
+    leaderboard::FEATURE,
     ping::FEATURE,
     qrcode::FEATURE,
     remember::FEATURE,
     settings::FEATURE,
     sparkle::FEATURE,
+    stats::FEATURE,
     undo::FEATURE,
     whoami::FEATURE,
 ];

@@ -112,6 +112,14 @@ const READING: &[&str] = &[
     ".show sparkles @bob",
     ".sparkles given @bob",
     ".sparkles log",
+    ".sparkles top",
+    ".leaderboard memories",
+    ".leaderboard commands week",
+    ".stats",
+    ".stats here",
+    ".stats me",
+    ".stats @bob",
+    ".stats command rem",
 ];
 
 /// Everything that changes something.

@@ -16,4 +16,6 @@ mod process;
 mod random;
 mod schedules;
 mod sending;
+mod sparkles;
+mod statistics;
 mod tidy;

@@ -93,3 +93,13 @@ async fn a_bot_needs_no_sparkles() {
     assert!(by_slash.is_private());
     stage.end().await;
 }
+
+/// Who has left can still be thanked, by their id; and one of 17 digits is as good as another.
+#[tokio::test]
+async fn somebody_who_has_left_may_be_thanked() {
+    let stage = start().await;
+    let ann = stage.person("zoo", "cats", "ann");
+    let answer = ann.says(".sparkle 12345678901234567 for x").await;
+    assert_eq!(answer, "✨🌟✨ <@12345678901234567> just got their first sparkle!! ✨🌟✨");
+    stage.end_despite(|record| record.response["code"] == 10013).await;
+}

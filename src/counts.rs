@@ -327,6 +327,7 @@ mod tests {
     use crate::dynamo::TableSpec;
     use crate::dynamo::faults::{Fault, Faults, Rates};
     use crate::dynamo::testing::{engine, over};
+    use crate::people::Person;
 
     const TABLES: &[TableSpec] = &[TableSpec::of::<Tally>()];
 
@@ -411,6 +412,36 @@ mod tests {
             }
             assert_eq!(written(&dynamo, "a").await, expected);
         }
+    }
+
+    #[tokio::test]
+    async fn a_person_is_noted_before_a_row_names_them() {
+        let (clock, faults) = (Clock::manual(Timestamp::from_seconds(1_000)), Faults::new());
+        let tables = &[TableSpec::of::<Tally>(), TableSpec::of::<Person>()];
+        let dynamo = over(&engine(tables).await, clock, &faults);
+        let (counts, noted) = (Counts::default(), Noted::default());
+        let place = |slot: &str| Place {
+            board: "board".to_owned(),
+            slot: slot.to_owned(),
+            about: Some((7, 1)),
+            since: Some(500),
+            ..Place::default()
+        };
+        counts.count(place("01#7"), &[("n", 1), ("c_ping", 1)]);
+        // More than the SDK tries by itself.
+        faults.script([Fault::Cut; 8]);
+        assert!(counts.flush(&dynamo, &noted).await.is_err());
+        assert_eq!(written_calmly(&dynamo, &faults, "01#7").await, 0, "nobody is named who is not noted");
+        assert_eq!(counts.written_at(), None);
+        let unwritten = counts.unwritten_rows("board");
+        assert_eq!((unwritten[0].number("n"), unwritten[0].number("c_ping")), (1, 1));
+        counts.flush(&dynamo, &noted).await.unwrap();
+        assert_eq!(dynamo.get::<Person>(7).await.unwrap().unwrap().guilds, [1].into());
+        assert!(counts.unwritten_rows("board").is_empty() && counts.written_at().is_some());
+        counts.count(Place { since: Some(900), ..place("01#7") }, &[("n", 1)]);
+        counts.flush(&dynamo, &noted).await.unwrap();
+        let row: Tally = dynamo.get(("board".to_owned(), "01#7".to_owned())).await.unwrap().unwrap();
+        assert_eq!((row.number("n"), row.number(SINCE)), (2, 500));
     }
 
     #[tokio::test]

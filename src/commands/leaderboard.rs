@@ -4,6 +4,7 @@
 //! sorted in the store, and no number is set back.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
@@ -125,7 +126,7 @@ async fn show(ctx: &Context, board: Board, window: Window) -> Result<Reply> {
     }
     let mut lines = Vec::new();
     for (rank, id, n) in ranking.iter().take(TOP) {
-        let hidden = *id == 0 || board == Board::Commands && is_private(ctx, *id).await?;
+        let hidden = *id == 0 || board == Board::Commands && is_hidden(ctx, *id).await?;
         let name = if hidden { "someone".to_owned() } else { person(*id) };
         lines.push(format!("{} {name} - **{n}**", medal(*rank)));
     }
@@ -231,6 +232,42 @@ fn ordinal(rank: usize) -> String {
 pub async fn is_private(ctx: &Context, id: u64) -> Result<bool> {
     let found: Option<Person> = ctx.dynamo().get_eventually(id).await?;
     Ok(found.is_some_and(|person| person.stats_private == Some(true)))
+}
+
+/// The same for a board, which may be as late to know as it is old.
+async fn is_hidden(ctx: &Context, id: u64) -> Result<bool> {
+    let (known, now) = (ctx.services.state::<Hidden>(), ctx.dynamo().now());
+    if let Some(hidden) = known.of(id, now) {
+        return Ok(hidden);
+    }
+    let hidden = is_private(ctx, id).await?;
+    known.note(id, hidden, now);
+    Ok(hidden)
+}
+
+/// For this long it is not asked again who wants to be hidden.
+const HIDDEN_FOR: Duration = Duration::from_secs(60);
+
+/// People kept; beyond it all are asked for anew.
+const HIDDEN_MAX: usize = 10_000;
+
+/// Who was found to keep their statistics private, or not, and when.
+#[derive(Default)]
+struct Hidden(Mutex<HashMap<u64, (bool, Timestamp)>>);
+
+impl Hidden {
+    fn of(&self, id: u64, now: Timestamp) -> Option<bool> {
+        let people = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        people.get(&id).filter(|(_, at)| now.since(*at) < HIDDEN_FOR).map(|(hidden, _)| *hidden)
+    }
+
+    fn note(&self, id: u64, hidden: bool, now: Timestamp) {
+        let mut people = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if people.len() >= HIDDEN_MAX {
+            people.clear();
+        }
+        people.insert(id, (hidden, now));
+    }
 }
 
 /// Takes an own sparkle, given or taken back, into the boards that were read before.

@@ -11,6 +11,7 @@ use mneme::dynamo::{Dynamo, Query};
 use mneme::people::Person;
 use mneme::sim::{Id, World};
 use mneme::tables;
+use serde_json::json;
 
 use crate::child::{Mneme, run_on};
 use crate::harness::{Discord, instance};
@@ -127,6 +128,17 @@ async fn totals_and_costs_are_shown() {
     assert_eq!(lines[..5], expected);
     assert_eq!(lines[5..7], ["• `.ping` **: 2**", "• `.remember` **: 1**"]);
     assert!(lines[7].starts_with("-# since <t:") && lines[7].contains(", counted up to <t:"), "{totals}");
+    let asked = ann.asks(".stats command .ping day").await;
+    let (month, day) = day(asked.id());
+    let expected = format!(
+        "📊 .ping - today\n**Runs: 2**\n**Errors: 0**\n**Refusals: 0**\n\
+         **Units per run: 0 RRU, 0 WRU**\n\n{month}-{day}: 2"
+    );
+    assert_eq!(asked.text(), expected);
+    let remembered = ann.slash("stats command", &[("name", json!("remember"))]).await.text();
+    assert!(remembered.contains("\n**Units per run: 2.5 RRU, 6 WRU**\n"), "{remembered}");
+    let suggested = ann.types("stats command", "name", "mem e").await;
+    assert_eq!(suggested, ["mem edit"]);
     assert!(ann.says(".stats cost").await.starts_with("⛔"));
     let cost = olga.slash("stats cost", &[]).await;
     assert!(cost.is_private());

@@ -111,7 +111,7 @@ async fn take_back(ctx: &Context, sparkle: Entry) -> Result<Reply> {
 #[derive(Debug)]
 pub enum Taken {
     /// By this event, now or when it was delivered before.
-    Back(Revision),
+    Back(Box<Revision>),
     /// By another event.
     Before,
     /// There is nothing to take it from: the person was forgotten.
@@ -150,7 +150,7 @@ pub async fn taken_back(ctx: &Context, sparkle: &Entry) -> Result<Taken> {
                 if let Some((_, board, slot)) = place {
                     leaderboard::sparkled(ctx, sparkle.to, &board, &slot, -1);
                 }
-                return Ok(Taken::Back(row));
+                return Ok(Taken::Back(Box::new(row)));
             }
             Ok(Commit::Blocked(GIVER)) if giver.is_some() => {
                 // They were forgotten meanwhile, and what they gave is counted nowhere any more.
@@ -168,7 +168,7 @@ pub async fn taken_back(ctx: &Context, sparkle: &Entry) -> Result<Taken> {
             None => None,
         };
         match (found(dynamo, server_id, &entry).await.map_err(unknown)?, uncertain) {
-            (Some(row), _) if row.event_id == Some(cause.id.0) => return Ok(Taken::Back(row)),
+            (Some(row), _) if row.event_id == Some(cause.id.0) => return Ok(Taken::Back(Box::new(row))),
             (Some(_), _) => return Ok(Taken::Before),
             (None, Some(error)) if rev == Some(receiver.rev) => return Err(error.into()),
             (None, _) => {}

@@ -315,6 +315,7 @@ async fn compare() -> anyhow::Result<()> {
         let text = text.to_owned();
         move |_| text.clone()
     };
+    let idle = memory(bot.process.id())?;
     bot.round(AT_ONCE, one(".remember meeting is tomorrow")).await?;
     let mut rounds: Vec<(&str, Vec<Round>)> =
         ["bare echo", ".ping", ".rem (hit)", ".remember (new key)"].map(|name| (name, Vec::new())).into();
@@ -334,7 +335,7 @@ async fn compare() -> anyhow::Result<()> {
     }
     report(&rounds, median(gets), median(changes));
     println!(
-        "\nmneme with 3 servers: {:.1} MiB after {} commands, {:.0} ms from start to READY",
+        "\nmneme with 3 servers: {idle:.1} MiB at READY, {:.1} MiB after {} commands, {:.0} ms from start to READY",
         memory(bot.process.id())?,
         ROUNDS * COMMANDS * 6,
         bot.start.as_secs_f64() * 1e3

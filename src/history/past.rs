@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::dynamo::{self, Column, Condition, Cursor, Dynamo, Page, Query, Table};
+use crate::dynamo::{self, Column, Condition, Cursor, Dynamo, Page, Query};
 use crate::history::{BY_EVENT, Revision, Thing};
 
 /// How many pages are read in search of something that may not be there.
@@ -57,7 +57,7 @@ pub async fn at(dynamo: &Dynamo, thing: &Thing, time: Timestamp) -> Result<Optio
     Ok(dynamo.query(query).await?.records.pop())
 }
 
-/// The newest change that this person made since then and that fits. The row is complete.
+/// The newest change that this person made since then and that fits: what the index holds of its row.
 pub async fn last_by(
     dynamo: &Dynamo,
     server_id: u64,
@@ -70,8 +70,8 @@ pub async fn last_by(
         let query = Query::by_index(BY_EVENT, server_id).at_least(since.snowflake()).newest_first();
         let query = query.filter(Condition::equals(BY, actor_id));
         let page = dynamo.query(cursor.into_iter().fold(query, Query::resume)).await?;
-        if let Some(found) = page.records.iter().find(|row| fits(row)) {
-            return dynamo.get(found.key()).await;
+        if let Some(found) = page.records.into_iter().find(|row| fits(row)) {
+            return Ok(Some(found));
         }
         cursor = page.next;
         if cursor.is_none() {

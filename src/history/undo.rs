@@ -1,8 +1,11 @@
 //! [`undo`]: takes back a change, as a new revision.
 
 use crate::cause::Cause;
-use crate::dynamo::{self, Dynamo};
-use crate::history::{Change, Done, Head, Next, Revision, change, revision, revision_of};
+use crate::dynamo::{self, Dynamo, Query};
+use crate::history::{Change, Done, Head, Next, Revision, Thing, change, revision, revision_of};
+
+/// Rows read in one go: the one that is undone, the one before it, and a few that came in another order.
+const NEIGHBOURS: u32 = 4;
 
 /// What became of an undo.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,12 +39,7 @@ pub async fn undo<H: Head, E: From<dynamo::Error>>(
     revert: impl Fn(&H, &Undone) -> Result<Next<H>, E>,
 ) -> Result<Undo<H>, E> {
     let thing = H::thing(&key);
-    let Some(row) = revision_of(dynamo, &thing, event_id).await? else { return Ok(Undo::Unknown) };
-    let before = match row.rev.checked_sub(1) {
-        Some(rev) => revision(dynamo, &thing, rev).await?,
-        None => None,
-    };
-    let undone = Undone { row, before };
+    let Some(undone) = find(dynamo, &thing, event_id).await? else { return Ok(Undo::Unknown) };
     let changed = change(dynamo, cause, key, |head: Option<&H>| match head {
         Some(head) if head.stamp().rev == undone.row.rev => {
             let mut next = revert(head, &undone).map_err(NotUndone::Refused)?;
@@ -67,6 +65,28 @@ pub async fn undo<H: Head, E: From<dynamo::Error>>(
             })
         }
     }
+}
+
+/// The row of an event and the one before it. Rows never change, so a cheap read that finds them is right; what
+/// it does not find is looked for again.
+async fn find(dynamo: &Dynamo, thing: &Thing, event_id: u64) -> Result<Option<Undone>, dynamo::Error> {
+    let query = Query::of(thing.server_id).between(thing.entry(0), thing.entry(event_id));
+    let mut rows: Vec<Revision> =
+        dynamo.query(query.newest_first().limit(NEIGHBOURS).eventually()).await?.records;
+    let row = match rows.iter().position(|row| row.event_id == Some(event_id)) {
+        Some(place) => rows.swap_remove(place),
+        None => match revision_of(dynamo, thing, event_id).await? {
+            Some(row) => row,
+            None => return Ok(None),
+        },
+    };
+    let Some(rev) = row.rev.checked_sub(1) else { return Ok(Some(Undone { row, before: None })) };
+    let before = match rows.into_iter().find(|row| row.rev == rev) {
+        Some(before) => Some(before),
+        // Revision 0 is there only if the thing was adopted.
+        None => revision(dynamo, thing, rev).await?,
+    };
+    Ok(Some(Undone { row, before }))
 }
 
 enum NotUndone<H, E> {

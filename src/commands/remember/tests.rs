@@ -1199,6 +1199,9 @@ async fn commands_cost_what_the_catalogue_says() {
         (".mem random", 0.5, 0.0),
         (".mem restore tea 1", 2.5, 5.0),
         (".forget chai", 2.5, 5.0),
+        (".mem undo tea", 2.5, 5.0),
+        (".mem edit tea is cold", 2.5, 5.0),
+        (".mem undo", 2.5, 5.0),
         (".mem lock tea", 2.5, 5.0),
         (".mem raw tea", 0.5, 0.0),
     ] {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::commands::undo::TOO_OLD;
 use crate::context::{Reply, Result, refuse};
+use crate::dynamo::Table;
 use crate::history::{self, Head, Next, Revision, Thing, Undo, Undone};
 use crate::markdown::{code, person};
 
@@ -41,17 +42,43 @@ async fn last_of(call: &Call, key: &Key) -> Result<Reply> {
     let place = (call.server(), key.normal.clone());
     let head: Option<Remembered> = call.dynamo().get(place.clone()).await?;
     let Some(head) = head else { return Err(call.not_found(key).await) };
-    let thing = Remembered::thing(&place);
     // Delivered again, this event has undone something already. It is looked for after the head was read: what
-    // came after it must not be taken for what was to be undone.
-    let own = history::revision_of(call.dynamo(), &thing, call.cause.id.0).await?;
-    if let Some(undone) = own.and_then(|row| row.undoes).and_then(|event| event.parse().ok()) {
-        let row = history::revision_of(call.dynamo(), &thing, undone).await?;
-        return undo(call, row.ok_or_else(|| no(TOO_OLD))?).await;
+    // came after it must not be taken for what was to be undone. A head that is older knows nothing of it.
+    if head.updated_at.is_none_or(|at| at.seconds() >= call.cause.at.seconds())
+        && let Some(undone) = own_undone(call, &Remembered::thing(&place)).await?
+    {
+        return undo(call, undone).await;
     }
-    let Some(event) = head.event_id else { return refuse(view::NOTHING_CHANGED_BY_YOU) };
-    let row = history::revision_of(call.dynamo(), &thing, event).await?;
-    undo(call, row.ok_or_else(|| no(TOO_OLD))?).await
+    match last_row(&head) {
+        Some(row) => undo(call, row).await,
+        None => refuse(view::NOTHING_CHANGED_BY_YOU),
+    }
+}
+
+/// The row of what this event has taken back before.
+async fn own_undone(call: &Call, thing: &Thing) -> Result<Option<Revision>> {
+    let own = history::revision_of(call.dynamo(), thing, call.cause.id.0).await?;
+    let Some(undone) = own.and_then(|row| row.undoes).and_then(|event| event.parse().ok()) else {
+        return Ok(None);
+    };
+    let row = history::revision_of(call.dynamo(), thing, undone).await?;
+    row.map(Some).ok_or_else(|| no(TOO_OLD))
+}
+
+/// What the index would tell of a head's last change, as far as the head tells it too. `None`: it was adopted.
+fn last_row(head: &Remembered) -> Option<Revision> {
+    let event = head.event_id?;
+    let op = if head.is_forgotten() { "forget" } else { "" };
+    Some(Revision {
+        discord_server_id: head.discord_server_id,
+        entry: Remembered::thing(&head.key()).entry(event),
+        event_id: Some(event),
+        op: op.to_owned(),
+        rev: head.rev,
+        by: head.updated_by,
+        name: Some(head.display().to_owned()),
+        ..Revision::default()
+    })
 }
 
 /// Takes back the change that a row of the history, or of its index, tells of.

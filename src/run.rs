@@ -9,7 +9,6 @@ use tracing::{error, info};
 
 use crate::bot::watchdog::Watchdog;
 use crate::bot::{self, Exit};
-use crate::clock::Clock;
 use crate::config::{self, ContentIntent, StoreKind};
 use crate::context::{Discord, Instance, Services};
 use crate::dynamo::connect::{Connected, Store, StoreConfig, connect};
@@ -66,7 +65,7 @@ async fn serve(
     http: Option<SocketAddr>,
     tasks: &Tasks,
 ) -> anyhow::Result<Exit> {
-    let clock = Clock::system();
+    let clock = connected.dynamo.clock().clone();
     let discord = Discord::new(connection.http.clone(), connection.cache.clone());
     let instance = Instance { started_at: Some(clock.now()), store: connected.description, ..instance };
     let services = Arc::new(Services::new(connected.dynamo, clock, discord, instance));
@@ -101,6 +100,7 @@ pub fn instance(options: &config::Bot) -> Instance {
         max_memories: options.max_memories as usize,
         status_page_url: options.status_page_url.clone(),
         docs_url: options.docs_url.clone(),
+        guild_grace_days: Some(options.guild_grace_days),
         ..Instance::default()
     }
 }

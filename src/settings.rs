@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::dynamo::{self, Dynamo, Table};
+use crate::dynamo::{self, Dynamo, Personal, Places, Privacy, Table};
 use crate::history::{Head, Row, Stamp, Thing};
 
 /// The kind of their rows in the history.
@@ -152,6 +152,29 @@ impl Settings {
 impl Table for Settings {
     const NAME: &'static str = "settings";
     const KEY: &'static [&'static str] = &["discord_server_id"];
+    const PERSONAL: Personal = Personal {
+        attributes: &[
+            ("discord_server_id", Privacy::None),
+            ("prefix", Privacy::None),
+            ("timezone", Privacy::None),
+            ("memories", Privacy::None),
+            ("unknown_commands", Privacy::None),
+            ("stats", Privacy::None),
+            ("history_days", Privacy::None),
+            ("sparkles_per_day", Privacy::None),
+            ("play", Privacy::None),
+            ("rules", Privacy::Stays),
+            ("cooldowns", Privacy::None),
+            ("rev", Privacy::None),
+            ("event_id", Privacy::None),
+            ("updated_by", Privacy::Id),
+            ("updated_at", Privacy::None),
+            ("adopted_at", Privacy::None),
+            ("left_at", Privacy::None),
+        ],
+        places: Places::Server,
+        kept: "as long as the server has me; rules that name you stay",
+    };
     type Key = u64;
 
     fn key(&self) -> Self::Key {

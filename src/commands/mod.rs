@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 
 use crate::context::{Command, Control, Feature, Menu};
+use crate::dynamo::TableSpec;
+use crate::history as past;
 
 mod about;
 mod due;
@@ -13,6 +15,7 @@ mod echo;
 pub mod help;
 pub mod history;
 mod ping;
+pub mod privacy;
 mod qrcode;
 mod remember;
 mod remind;
@@ -28,6 +31,7 @@ pub const ALL: &[Feature] = &[
     help::FEATURE,
     history::FEATURE,
     ping::FEATURE,
+    privacy::FEATURE,
     qrcode::FEATURE,
     remember::FEATURE,
     remind::FEATURE,
@@ -35,6 +39,12 @@ pub const ALL: &[Feature] = &[
     undo::FEATURE,
     whoami::FEATURE,
 ];
+
+/// All tables.
+pub fn tables() -> Vec<TableSpec> {
+    let features = ALL.iter().flat_map(|feature| feature.tables);
+    past::TABLES.iter().chain(features).copied().collect()
+}
 
 /// Command names have at most three words: `mem`, `mem edit`.
 const WORDS_MAX: usize = 3;

@@ -226,3 +226,8 @@ async fn small_commands_answer() {
 async fn reminders_are_made_and_cancelled() {
     played_through_every_door("remind.chat").await;
 }
+
+#[tokio::test]
+async fn people_see_what_is_kept_about_them() {
+    played_through_every_door("privacy.chat").await;
+}

@@ -30,7 +30,7 @@ pub struct Person {
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty", with = "serde_dynamo::number_set")]
     pub guilds: BTreeSet<u64>,
     pub updated_at: Option<Timestamp>,
-    /// When they were last given what is kept about them, in seconds since 1970.
+    /// When they were last given what is kept about them, in milliseconds since 1970.
     pub exported_at: Option<i64>,
 }
 

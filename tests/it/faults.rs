@@ -108,6 +108,9 @@ const READING: &[&str] = &[
     ".mem diff wifi",
     ".mem diff wifi 1 2",
     ".mem show wifi at 2020-01-01",
+    ".reminders",
+    ".timezone",
+    ".privacy",
 ];
 
 /// Everything that changes something.
@@ -126,6 +129,14 @@ const CHANGING: &[&str] = &[
     ".mem unlock wifi",
     ".mem give wifi @bob",
     ".mem claim wifi",
+    ".remind me in 2h to stretch",
+    ".remind me at 9:00 to stretch",
+    ".remind here in 2h to stretch",
+    ".reminder cancel 7f3k",
+    ".reminder snooze 7f3k 1h",
+    ".timezone Europe/Berlin",
+    ".privacy stats off",
+    ".privacy export",
 ];
 
 /// No command with records is left out above.

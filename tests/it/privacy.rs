@@ -88,6 +88,9 @@ async fn forgotten(label: &str) -> (String, String, String) {
     })
     .await;
     assert_eq!(done.text(), "🧹 Done: I have forgotten you");
+    bot.stop().await;
+    // What people say now is too old for a clock so far ahead.
+    let bot = discord.bot(store_ahead(&engine, Duration::ZERO), instance()).await;
     let tea = bob.says(".rem tea").await;
     bot.stop().await;
     let due = left_due(&engine).await;

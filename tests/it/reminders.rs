@@ -94,6 +94,9 @@ async fn a_reminder_comes_by_direct_message_and_is_put_off_or_done() {
     let bot = stage.discord.bot(store_ahead(&stage.engine, Duration::from_secs(601)), instance()).await;
     let second = comes(&direct, &mut seen).await;
     assert!(second.id() > first.id());
+    bot.stop().await;
+    // What people do now is too old for a clock so far ahead.
+    let bot = stage.discord.bot(store_ahead(&stage.engine, Duration::ZERO), instance()).await;
     let done = direct.presses(&second, "Done").await;
     assert!(done.text().ends_with("\n-# ✅ done") && done.labels().is_empty(), "{}", done.text());
     assert_eq!(ann.says(".reminders").await, "⏰ You have no reminders");

@@ -55,8 +55,8 @@ pub async fn export(call: &Call) -> Result<Reply> {
 
 /// Once in a day; the same event may take it again.
 async fn take_turn(call: &Call) -> Result<()> {
-    let now = call.cause.at.seconds();
-    let last = call.cause.at.minus(EVERY).seconds();
+    let now = call.cause.at.millis();
+    let last = call.cause.at.minus(EVERY).millis();
     let free = Condition::has(EXPORTED_AT).not();
     let free = free.or(Condition::less(EXPORTED_AT, last + 1)).or(Condition::equals(EXPORTED_AT, now));
     let update = Update::new().set(EXPORTED_AT, now).when(free);
@@ -64,7 +64,7 @@ async fn take_turn(call: &Call) -> Result<()> {
         Updated::Applied(_) => Ok(()),
         Updated::Blocked(found) => {
             let before = found.and_then(|person| person.exported_at).unwrap_or(now);
-            let again = crate::clock::Timestamp::from_seconds(before).plus(EVERY);
+            let again = crate::clock::Timestamp::from_millis(before).plus(EVERY);
             let command = code(&format!("{}privacy export", call.prefix));
             refuse(format!("⏳ Not yet: you can use {command} again {}", time(again)))
         }
@@ -73,7 +73,7 @@ async fn take_turn(call: &Call) -> Result<()> {
 
 /// Nothing arrived, so it does not count.
 async fn give_back(call: &Call) -> Result<()> {
-    let ours = Condition::equals(EXPORTED_AT, call.cause.at.seconds());
+    let ours = Condition::equals(EXPORTED_AT, call.cause.at.millis());
     let update = Update::new().remove(EXPORTED_AT).when(ours);
     let _ = call.dynamo().update::<Person>(call.cause.actor_id, update).await?;
     Ok(())

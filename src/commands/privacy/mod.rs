@@ -7,8 +7,6 @@
 mod export;
 mod forget;
 mod left;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 
@@ -69,6 +67,7 @@ const COMMANDS: &[Command] = &[
         summary: "Show your statistics to others, or keep them private",
         usage: "on|off",
         options: &[Param::required("show", "Whether others may see them", Kind::Bool)],
+        parse: on_or_off,
         run: |ctx, args| Box::pin(async move { stats(&Call::of(&ctx), &args).await.map(Answer::Reply) }),
         ..PRIVATE
     },
@@ -88,6 +87,11 @@ const COMMANDS: &[Command] = &[
         ..PRIVATE
     },
 ];
+
+fn on_or_off(command: &Command, text: &str) -> Result<Args> {
+    let args = Args::by_position(command, text).ok().filter(|args| args.get("show").is_some());
+    args.ok_or_else(|| Error::Usage("Your statistics are on or off".to_owned()))
+}
 
 /// Who asks, and through which door.
 struct Call {
@@ -169,9 +173,6 @@ const STATS_PRIVATE: Column<Person, bool> = Column::new("stats_private");
 
 /// `.privacy stats`
 async fn stats(call: &Call, args: &Args) -> Result<Reply> {
-    if args.get("show").is_none() {
-        return Err(Error::Usage("The statistics are on or off".to_owned()));
-    }
     let show = args.flag("show");
     let update = Update::new().set(STATS_PRIVATE, !show);
     let _ = call.dynamo().upsert::<Person>(call.cause.actor_id, update).await?;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::copies::{Copied, Copies};
-use crate::dynamo::{self, Dynamo, Query, Table};
+use crate::dynamo::{self, Dynamo, Personal, Places, Privacy, Query, Reach, Table};
 use crate::history::{Head, Next, Row, Stamp, Thing};
 
 pub use crate::copies::FRESH_FOR;
@@ -119,10 +119,32 @@ impl Ban {
     }
 }
 
+/// Where the bans of a server are; those of the instance are in no server.
+fn scopes(reach: &Reach) -> Vec<String> {
+    vec![if reach.server_id == 0 { Scope::Instance } else { Scope::Server(reach.server_id) }.text()]
+}
+
 impl Table for Ban {
     const NAME: &'static str = "bans";
     const KEY: &'static [&'static str] = &["scope", "subject"];
     const EXPIRES: Option<&'static str> = Some("expires_at");
+    const PERSONAL: Personal = Personal {
+        attributes: &[
+            ("scope", Privacy::None),
+            // A ban that went with the banned would be none.
+            ("subject", Privacy::Stays),
+            ("rev", Privacy::None),
+            ("event_id", Privacy::None),
+            ("by", Privacy::Id),
+            ("at", Privacy::None),
+            ("until", Privacy::None),
+            ("reason", Privacy::Text),
+            ("lifted_at", Privacy::None),
+            ("expires_at", Privacy::None),
+        ],
+        places: Places::Named(scopes),
+        kept: "until it is lifted, and a year longer",
+    };
     type Key = (String, String);
 
     fn key(&self) -> Self::Key {

@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 
 use crate::context::{Command, Control, Feature, Menu};
+use crate::dynamo::TableSpec;
+use crate::history as past;
 
 mod about;
 mod boards;
@@ -18,6 +20,7 @@ mod leaderboard;
 mod pages;
 mod ping;
 mod play;
+pub mod privacy;
 mod qrcode;
 mod remember;
 mod remind;
@@ -37,6 +40,7 @@ pub const ALL: &[Feature] = &[
     leaderboard::FEATURE,
     ping::FEATURE,
     play::FEATURE,
+    privacy::FEATURE,
     qrcode::FEATURE,
     remember::FEATURE,
     remind::FEATURE,
@@ -78,6 +82,12 @@ pub fn named(name: &str) -> Option<&'static Command> {
 pub fn with_form(form: &str) -> Option<&'static Command> {
     let has = |command: &&Command| command.prefix.contains(&form) || command.slash.contains(&form);
     ALL.iter().flat_map(|feature| feature.commands).find(has)
+}
+
+/// All tables.
+pub fn tables() -> Vec<TableSpec> {
+    let features = ALL.iter().flat_map(|feature| feature.tables);
+    past::TABLES.iter().chain(features).copied().collect()
 }
 
 /// Command names have at most three words: `mem`, `mem edit`.

@@ -30,6 +30,8 @@ pub mod examine;
 mod expression;
 pub mod faults;
 mod meter;
+mod personal;
+mod privacy;
 mod query;
 mod record;
 pub mod schema;
@@ -43,6 +45,8 @@ mod trouble;
 pub use error::Error;
 pub use expression::{Column, Condition, Element, Number, Update};
 pub use meter::{BUCKETS, Units, Usage, measured};
+pub use personal::{Depth, Erased, Place};
+pub use privacy::{Personal, Places, Privacy, Reach};
 pub use query::{Cursor, PAGES_MAX, Page, Query};
 pub use table::{Index, Item, Key, KeyAttribute, KeyKind, KeyPart, NoRange, Projection, Table, TableSpec};
 pub use transaction::{CONFIRM_FOR, Commit, Token, Transaction, WRITES_MAX};
@@ -155,6 +159,11 @@ impl Dynamo {
     pub(crate) async fn pause(&self, round: usize) {
         let pause = self.0.patience.pause(u32::try_from(round).unwrap_or(u32::MAX));
         tokio::time::sleep(pause).await;
+    }
+
+    /// The clock by which records expire.
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
     }
 
     /// The time by which records expire.

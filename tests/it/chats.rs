@@ -255,3 +255,8 @@ async fn songs_are_queued() {
 async fn cooldowns_are_taken() {
     played_through_every_door("cooldown.chat").await;
 }
+
+#[tokio::test]
+async fn people_see_what_is_kept_about_them() {
+    played_through_every_door("privacy.chat").await;
+}

@@ -127,6 +127,9 @@ const READING: &[&str] = &[
     ".stats me",
     ".stats @bob",
     ".stats command rem",
+    ".reminders",
+    ".timezone",
+    ".privacy",
 ];
 
 /// Everything that changes something.
@@ -158,6 +161,14 @@ const CHANGING: &[&str] = &[
     ".deny rem @bob",
     ".rules remove 1",
     ".cooldown ping 30s",
+    ".remind me in 2h to stretch",
+    ".remind me at 9:00 to stretch",
+    ".remind here in 2h to stretch",
+    ".reminder cancel 7f3k",
+    ".reminder snooze 7f3k 1h",
+    ".timezone Europe/Berlin",
+    ".privacy stats off",
+    ".privacy export",
 ];
 
 /// No command with records is left out above.

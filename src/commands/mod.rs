@@ -8,6 +8,11 @@ use std::collections::BTreeMap;
 use crate::context::{Command, Control, Feature, Menu};
 
 mod about;
+mod admin;
+mod audit;
+mod ban;
+mod block;
+pub mod confirm;
 mod echo;
 pub mod help;
 pub mod history;
@@ -15,6 +20,7 @@ mod pages;
 mod ping;
 mod qrcode;
 mod remember;
+mod render;
 mod settings;
 pub mod undo;
 mod whoami;
@@ -22,12 +28,17 @@ mod whoami;
 /// In alphabetical order.
 pub const ALL: &[Feature] = &[
     about::FEATURE,
+    admin::FEATURE,
+    audit::FEATURE,
+    block::FEATURE,
+    confirm::FEATURE,
     echo::FEATURE,
     help::FEATURE,
     history::FEATURE,
     ping::FEATURE,
     qrcode::FEATURE,
     remember::FEATURE,
+    render::FEATURE,
     settings::FEATURE,
     undo::FEATURE,
     whoami::FEATURE,

@@ -39,7 +39,7 @@ mod transaction;
 
 pub use error::Error;
 pub use expression::{Column, Condition, Element, Number, Update};
-pub use meter::{BUCKETS, Units, Usage, measured};
+pub use meter::{BUCKETS, Last, Units, Usage, measured};
 pub use query::{Cursor, PAGES_MAX, Page, Query};
 pub use table::{Index, Item, Key, KeyAttribute, KeyKind, KeyPart, NoRange, Projection, Table, TableSpec};
 pub use transaction::{CONFIRM_FOR, Commit, Token, Transaction, WRITES_MAX};
@@ -157,6 +157,11 @@ impl Dynamo {
     /// The time by which records expire.
     pub fn now(&self) -> Timestamp {
         self.0.clock.now()
+    }
+
+    /// How long the last request took, and when one failed last.
+    pub fn last(&self) -> Last {
+        self.meter().last()
     }
 
     /// What the store was asked and what it cost, by table and operation, since the start.

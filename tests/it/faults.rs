@@ -111,6 +111,8 @@ const READING: &[&str] = &[
     ".settings",
     ".rules",
     ".rules test @bob ping",
+    ".blocked",
+    ".audit",
 ];
 
 /// Everything that changes something.
@@ -136,6 +138,8 @@ const CHANGING: &[&str] = &[
     ".deny rem @bob",
     ".rules remove 1",
     ".cooldown ping 30s",
+    ".block @bob",
+    ".unblock @bob",
 ];
 
 /// No command with records is left out above.

@@ -428,6 +428,14 @@ impl Person<'_> {
         self.modal(&mut seen, interaction).await
     }
 
+    /// The same where it is refused.
+    pub async fn opens_refused(&self, menu: &str, message: Id) -> Answer {
+        let mut seen = self.watch();
+        let act = Act::Menu { channel: self.channel, message, command: menu.to_owned() };
+        let interaction = id(&self.act(act).expect("the menu is there")["interaction"]);
+        self.response(&mut seen, interaction, None).await
+    }
+
     /// A slash command that answers with a modal.
     pub async fn slash_for_modal(&self, path: &str, options: &[(&str, Value)]) -> Modal {
         let mut seen = self.watch();

@@ -2,6 +2,7 @@
 
 mod chats;
 mod child;
+mod control;
 mod doors;
 mod faults;
 mod gateway;

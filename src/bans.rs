@@ -187,7 +187,11 @@ pub struct List(BTreeMap<String, Ban>);
 
 impl List {
     async fn read(dynamo: &Dynamo, scope: Scope) -> Result<Self, dynamo::Error> {
-        let bans: Vec<Ban> = dynamo.query_all(Query::<Ban>::of(scope.text()).eventually()).await?;
+        Self::of(dynamo, Query::of(scope.text()).eventually()).await
+    }
+
+    async fn of(dynamo: &Dynamo, query: Query<Ban>) -> Result<Self, dynamo::Error> {
+        let bans: Vec<Ban> = dynamo.query_all(query).await?;
         Ok(Self(bans.into_iter().map(|ban| (ban.subject.clone(), ban)).collect()))
     }
 
@@ -251,6 +255,13 @@ impl Bans {
         }
         let read = async || List::read(dynamo, Scope::Server(server_id)).await;
         self.servers.of(dynamo, server_id, read).await
+    }
+
+    /// The blocks of a server as they are in the store now.
+    pub async fn in_server_now(&self, dynamo: &Dynamo, server_id: u64) -> Result<Arc<List>, dynamo::Error> {
+        let list = List::of(dynamo, Query::of(Scope::Server(server_id).text())).await?;
+        self.servers.changed(server_id, dynamo.now(), |_| Some(list.clone()));
+        Ok(Arc::new(list))
     }
 
     /// Takes in a change that was made here.

@@ -13,6 +13,11 @@ mod about;
 mod boards;
 mod days;
 mod due;
+mod admin;
+mod audit;
+mod ban;
+mod block;
+pub mod confirm;
 mod echo;
 pub mod help;
 pub mod history;
@@ -24,6 +29,7 @@ pub mod privacy;
 mod qrcode;
 mod remember;
 mod remind;
+mod render;
 mod settings;
 mod sparkle;
 pub mod stats;
@@ -34,6 +40,10 @@ mod whoami;
 pub const ALL: &[Feature] = &[
     about::FEATURE,
     due::FEATURE,
+    admin::FEATURE,
+    audit::FEATURE,
+    block::FEATURE,
+    confirm::FEATURE,
     echo::FEATURE,
     help::FEATURE,
     history::FEATURE,
@@ -44,6 +54,7 @@ pub const ALL: &[Feature] = &[
     qrcode::FEATURE,
     remember::FEATURE,
     remind::FEATURE,
+    render::FEATURE,
     settings::FEATURE,
     sparkle::FEATURE,
     stats::FEATURE,

@@ -44,7 +44,7 @@ mod trouble;
 
 pub use error::Error;
 pub use expression::{Column, Condition, Element, Number, Update};
-pub use meter::{BUCKETS, Units, Usage, measured};
+pub use meter::{BUCKETS, Last, Units, Usage, measured};
 pub use personal::{Depth, Erased, Place};
 pub use privacy::{Personal, Places, Privacy, Reach};
 pub use query::{Cursor, PAGES_MAX, Page, Query};
@@ -169,6 +169,11 @@ impl Dynamo {
     /// The time by which records expire.
     pub fn now(&self) -> Timestamp {
         self.0.clock.now()
+    }
+
+    /// How long the last request took, and when one failed last.
+    pub fn last(&self) -> Last {
+        self.meter().last()
     }
 
     /// What the store was asked and what it cost, by table and operation, since the start.

@@ -130,6 +130,8 @@ const READING: &[&str] = &[
     ".reminders",
     ".timezone",
     ".privacy",
+    ".blocked",
+    ".audit",
 ];
 
 /// Everything that changes something.
@@ -169,6 +171,8 @@ const CHANGING: &[&str] = &[
     ".timezone Europe/Berlin",
     ".privacy stats off",
     ".privacy export",
+    ".block @bob",
+    ".unblock @bob",
 ];
 
 /// No command with records is left out above.

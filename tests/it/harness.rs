@@ -113,6 +113,7 @@ pub fn store_ahead(engine: &Embedded, ahead: Duration) -> Connected {
     Connected {
         dynamo: over(engine, Clock::ahead(ahead), &Faults::new()),
         embedded: Some(engine.clone()),
+        way: None,
         description: "embedded (in memory)".into(),
     }
 }
@@ -469,6 +470,14 @@ impl Person<'_> {
         let act = Act::Menu { channel: self.channel, message, command: menu.to_owned() };
         let interaction = id(&self.act(act).expect("the menu is there")["interaction"]);
         self.modal(&mut seen, interaction).await
+    }
+
+    /// The same where it is refused.
+    pub async fn opens_refused(&self, menu: &str, message: Id) -> Answer {
+        let mut seen = self.watch();
+        let act = Act::Menu { channel: self.channel, message, command: menu.to_owned() };
+        let interaction = id(&self.act(act).expect("the menu is there")["interaction"]);
+        self.response(&mut seen, interaction, None).await
     }
 
     /// A slash command that answers with a modal.

@@ -3,6 +3,7 @@
 mod chats;
 mod child;
 mod doctor;
+mod control;
 mod doors;
 mod endpoint;
 mod faults;

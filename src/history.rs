@@ -110,6 +110,11 @@ impl Revision {
         self.at.or(self.event_id.map(Timestamp::of_snowflake))
     }
 
+    /// Whether its words are gone because their author wanted to be forgotten: then nobody knows what it said.
+    pub fn is_erased(&self) -> bool {
+        self.by == Some(0) && self.name.is_none()
+    }
+
     /// The kind and the id of the thing that it is a revision of.
     pub fn thing(&self) -> Option<(&str, String)> {
         let mut parts = self.entry.split('#');

@@ -61,7 +61,8 @@ async fn leave_traces(ann: &Person<'_>, bob: &Person<'_>, mo: &Person<'_>) {
 
 const WORDS: [&str; 5] = ["quokka", "numbatname", "bandicoot", "Perth", "bilbynote"];
 
-async fn forgotten(label: &str) -> (String, String, String) {
+/// Forgets Ann, and tells: her id, what is left, what Bob's memory says, and whether hers can be restored in it.
+async fn forgotten(label: &str) -> (String, String, String, String) {
     let (engine, discord) = (engine(&tables::all()).await, Discord::start().await);
     let [ann, bob, mo] = ["ann", "bob", "mo"].map(|name| discord.person("zoo", "cats", name));
     let bot = discord.bot(store_ahead(&engine, Duration::ZERO), instance()).await;
@@ -92,11 +93,12 @@ async fn forgotten(label: &str) -> (String, String, String) {
     // What people say now is too old for a clock so far ahead.
     let bot = discord.bot(store_ahead(&engine, Duration::ZERO), instance()).await;
     let tea = bob.says(".rem tea").await;
+    let restored = mo.says(".mem restore tea 2").await;
     bot.stop().await;
     let due = left_due(&engine).await;
     assert_eq!(due, 0, "nothing is due any more");
     discord.end().await;
-    (id, dump(&engine).await, tea)
+    (id, dump(&engine).await, tea, restored)
 }
 
 /// How much is due within some days.
@@ -113,18 +115,19 @@ async fn left_due(engine: &Embedded) -> usize {
 
 #[tokio::test]
 async fn with_what_they_taught_neither_a_persons_id_nor_their_words_are_left() {
-    let (id, after, tea) = forgotten("Also what I taught").await;
+    let (id, after, tea, restored) = forgotten("Also what I taught").await;
     assert!(!after.contains(&id), "the id is left");
     for word in WORDS {
         assert!(!after.contains(word), "{word} is left");
     }
     // What is Bob's stays his, as it is; what it was before is told by its rows, and theirs is not among them.
     assert_eq!(tea, "hot\nwombatbrew\nand cold");
+    assert_eq!(restored, "⚠ I don't keep any more what revision 2 of `tea` said");
 }
 
 #[tokio::test]
 async fn a_person_who_is_forgotten_leaves_what_they_taught() {
-    let (id, after, tea) = forgotten("Forget who I am").await;
+    let (id, after, tea, restored) = forgotten("Forget who I am").await;
     assert!(!after.contains(&id), "the id is left");
     for word in ["quokka", "numbatname", "bilbynote"] {
         assert!(after.contains(word), "{word} is gone");
@@ -133,6 +136,7 @@ async fn a_person_who_is_forgotten_leaves_what_they_taught() {
         assert!(!after.contains(word), "{word} is left");
     }
     assert_eq!(tea, "hot\nwombatbrew\nand cold");
+    assert!(restored.starts_with("↩️ Restored `tea` to revision 2"), "{restored}");
 }
 
 #[tokio::test]

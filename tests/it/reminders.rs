@@ -12,12 +12,14 @@ use aws_smithy_types::body::SdkBody;
 use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode};
 use futures::StreamExt;
-use mneme::clock::Timestamp;
+use mneme::clock::{Clock, Timestamp};
 use mneme::due::Due;
+use mneme::dynamo::connect::Connected;
 use mneme::dynamo::embedded::Embedded;
-use mneme::dynamo::testing::engine;
+use mneme::dynamo::faults::{Faults, Rates};
+use mneme::dynamo::testing::{engine, over};
 use mneme::dynamo::{Table, TableSpec, Token, Transaction};
-use mneme::sim::Id;
+use mneme::sim::{Id, Weather};
 use mneme::tables;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -29,6 +31,7 @@ use tokio::time::timeout;
 use crate::child::{Mneme, run_over};
 use crate::harness::{
     Answer, Bot, Discord, PATIENCE, Person, instance, rounds, seed, store_ahead, together, wait, world,
+    world_of,
 };
 
 /// Enough for a reminder of ten seconds to be due.
@@ -321,6 +324,64 @@ async fn a_thousand_reminders_come_once_each_while_instances_are_killed() {
         bot.kill().await;
     }
     discord.end().await;
+}
+
+/// The bot's reminders by name, wherever they were posted.
+fn delivered(discord: &Discord) -> BTreeMap<String, usize> {
+    let mut names = BTreeMap::new();
+    for name in PEOPLE {
+        let mut places = vec![discord.direct(name)];
+        // Everybody sees the same channels.
+        if name == PEOPLE[0] {
+            places.extend(["cats", "dogs"].map(|channel| discord.person("zoo", channel, name)));
+        }
+        let texts = places.iter().flat_map(Person::heard).map(|answer| answer.text());
+        for text in texts.filter(|text| is_reminder(text)) {
+            let name = text.split_whitespace().nth(2).expect("a mark, a person and a name");
+            *names.entry(name.to_owned()).or_default() += 1;
+        }
+    }
+    names
+}
+
+#[tokio::test]
+async fn bad_weather_on_both_sides_neither_loses_nor_doubles_a_reminder() {
+    const REMINDERS: usize = 60;
+    const LONGEST: Duration = Duration::from_secs(600);
+    let seed = seed(5);
+    let mut rng = StdRng::seed_from_u64(seed);
+    let (discord, engine) = (Discord::with(world_of(seed)).await, engine(&tables::all()).await);
+    prepare(&discord, &engine, REMINDERS, &mut rng).await;
+    discord.simulator.faults().weather(Weather {
+        fail: 0.05,
+        lose_reply: 0.1,
+        rate_limit: 0.02,
+        ..Weather::default()
+    });
+    let mut bots = Vec::new();
+    let mut all_faults = Vec::new();
+    for ahead in [Duration::ZERO, Duration::from_secs(30)] {
+        let faults = Faults::new();
+        let store =
+            Connected { dynamo: over(&engine, Clock::ahead(ahead), &faults), ..store_ahead(&engine, ahead) };
+        bots.push(discord.bot(store, instance()).await);
+        faults.plan(rng.random(), Rates::STORMY);
+        all_faults.push(faults);
+    }
+    timeout(LONGEST, nothing_is_due(&engine)).await.expect("they are all done");
+    all_faults.iter().for_each(Faults::calm);
+    for faults in &all_faults {
+        faults.deliver_late().await;
+    }
+    discord.simulator.faults().calm();
+    let names = delivered(&discord);
+    assert_eq!(names.len(), REMINDERS, "{names:?}");
+    assert!(names.values().all(|count| *count == 1), "{names:?}");
+    for bot in bots {
+        bot.stop().await;
+    }
+    // Acknowledged before, says the repeat of a call whose reply was lost.
+    discord.end_despite(|record| record.response["code"] == 40060).await;
 }
 
 async fn nothing_is_due(engine: &Embedded) {

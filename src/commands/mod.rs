@@ -10,14 +10,14 @@ use crate::dynamo::TableSpec;
 use crate::history as past;
 
 mod about;
-mod boards;
-mod days;
-mod due;
 mod admin;
 mod audit;
 mod ban;
 mod block;
+mod boards;
 pub mod confirm;
+mod days;
+mod due;
 mod echo;
 pub mod help;
 pub mod history;
@@ -39,11 +39,11 @@ mod whoami;
 /// In alphabetical order.
 pub const ALL: &[Feature] = &[
     about::FEATURE,
-    due::FEATURE,
     admin::FEATURE,
     audit::FEATURE,
     block::FEATURE,
     confirm::FEATURE,
+    due::FEATURE,
     echo::FEATURE,
     help::FEATURE,
     history::FEATURE,

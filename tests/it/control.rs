@@ -273,7 +273,8 @@ async fn without_the_list_of_bans_nobody_is_let_in() {
     let discord = Discord::start().await;
     let (engine, faults) = (engine(&tables::all()).await, Faults::new());
     let dynamo = over(&engine, Clock::system(), &faults);
-    let store = Connected { dynamo, embedded: Some(engine.clone()), description: "embedded".into() };
+    let store =
+        Connected { dynamo, embedded: Some(engine.clone()), way: None, description: "embedded".into() };
     faults.set_away(true);
     let bot = discord.bot(store, instance()).await;
     let ann = discord.person("zoo", "cats", "ann");

@@ -2,8 +2,8 @@
 
 mod chats;
 mod child;
-mod doctor;
 mod control;
+mod doctor;
 mod doors;
 mod endpoint;
 mod faults;

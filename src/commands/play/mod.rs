@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::commands::days::{Day, zone};
 use crate::commands::undo;
 use crate::context::{
-    Answer, Args, Button, Card, Colour, Command, Context, Control, Feature, Kind, Param, Place, Player,
+    Answer, Args, Button, Card, Colour, Command, Context, Control, Feature, Kind, Param, Pays, Place, Player,
     Press, Reply, Result, Style, Undo, refuse,
 };
 use crate::counts;
@@ -35,8 +35,9 @@ pub const FEATURE: Feature = Feature {
     undo: &[Undo { kind: KIND, command: "play", run: |ctx, row| Box::pin(take_back(ctx, row)) }],
     background: Some(|services, shutdown| {
         Box::pin(async move {
-            if services.instance.player == Player::Sim {
-                player::run(services, shutdown).await;
+            match services.instance.player {
+                Player::Sim => player::run(services, shutdown).await,
+                Player::None => shutdown.cancelled().await,
             }
         })
     }),
@@ -64,6 +65,7 @@ const COMMANDS: &[Command] = &[
             Param::optional("channel", "Where it is to be heard", Kind::Channel),
         ],
         parse: |_, text| Ok(Args::new().with_text("line", text)),
+        pays: Pays::WithItsChange,
         run: |ctx, args| Box::pin(add(ctx, args, None)),
         ..IN_SERVER
     },
@@ -74,6 +76,7 @@ const COMMANDS: &[Command] = &[
         usage: "<url or text>",
         options: &[SONG],
         parse: |_, text| Ok(Args::new().with_text("line", text)),
+        pays: Pays::WithItsChange,
         run: |ctx, args| Box::pin(add(ctx, args, Some(2))),
         ..IN_SERVER
     },
@@ -104,6 +107,7 @@ const COMMANDS: &[Command] = &[
         prefix: &["skip"],
         slash: &["play skip"],
         summary: "Skip the song that plays",
+        pays: Pays::WithItsChange,
         run: |ctx, _| Box::pin(skip(ctx)),
         ..IN_SERVER
     },

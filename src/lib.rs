@@ -9,9 +9,11 @@
 //! - what people type: [`context`] (what a command can reach and return), [`commands`] (one file per
 //!   feature), [`markdown`] (text that is safe to send)
 //! - who speaks Discord: [`bot`] for the bot, [`sim`] for a Discord to try and test it on
-//! - the roles of the executable: [`run`], [`playground`] (all of it in one process), [`doctor`]
+//! - the roles of the executable: [`run`], [`playground`] (all of it in one process), [`doctor`],
+//!   [`data`] (moving records, [`adopt`]: from the original bot)
 //! - the faces: [`web`]
 
+pub mod adopt;
 pub mod bot;
 pub mod cause;
 pub mod clock;
@@ -19,6 +21,7 @@ pub mod commands;
 pub mod config;
 pub mod context;
 pub mod counts;
+pub mod data;
 pub mod doctor;
 pub mod dynamo;
 pub mod finding;

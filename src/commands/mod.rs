@@ -13,7 +13,7 @@ pub mod help;
 pub mod history;
 mod ping;
 mod qrcode;
-mod remember;
+pub mod remember;
 mod settings;
 pub mod undo;
 mod whoami;

@@ -31,6 +31,7 @@ mod expression;
 pub mod faults;
 mod meter;
 mod query;
+pub mod raw;
 mod record;
 pub mod schema;
 #[cfg(test)]

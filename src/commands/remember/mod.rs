@@ -36,8 +36,8 @@ use crate::dynamo::TableSpec;
 
 use browse::View;
 use call::Call;
-use key::Key;
-use record::Remembered;
+pub use key::Key;
+pub use record::{KIND, Remembered};
 
 pub const FEATURE: Feature = Feature {
     name: "remember",
@@ -50,7 +50,7 @@ pub const FEATURE: Feature = Feature {
     }],
     tables: &[TableSpec::of::<Remembered>(), TableSpec::of::<Tally>()],
     undo: &[Undo {
-        kind: record::KIND,
+        kind: KIND,
         run: |ctx, row| Box::pin(async move { undo::undo(&Call::of(&ctx), row).await }),
     }],
     background: Some(background),

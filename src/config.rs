@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::fmt::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -13,6 +13,8 @@ use clap::builder::{PossibleValuesParser, Resettable};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
+
+use crate::settings::{A_PREFIX, is_prefix};
 
 /// A Discord bot whose commands remember.
 #[derive(Debug, Parser)]
@@ -63,6 +65,9 @@ pub struct Playground {
     /// Where the page listens; 0 is a free port
     #[arg(long, env = "PLAYGROUND_PORT", default_value_t = PLAYGROUND_PORT)]
     pub port: u16,
+    /// The address that the page is bound to; requests for another host than localhost are refused all the same
+    #[arg(long, env = "PLAYGROUND_ADDRESS", default_value_t = IpAddr::from(Ipv4Addr::LOCALHOST))]
+    pub address: IpAddr,
     /// Where the playground keeps its records and its chat
     #[arg(long, env = "PLAYGROUND_DIR", default_value = "data/playground")]
     pub data_dir: PathBuf,
@@ -182,6 +187,12 @@ pub struct Bot {
     /// Who owns this bot, by id; BOT_ADMINS is accepted too
     #[arg(long, env = "BOT_OWNERS", value_delimiter = ',', value_parser = snowflake)]
     pub bot_owners: Vec<u64>,
+    /// The servers where /admin is registered, by id; the other doors of its commands are open to owners anywhere
+    #[arg(long, env = "ADMIN_GUILDS", value_delimiter = ',', value_parser = snowflake)]
+    pub admin_guilds: Vec<u64>,
+    /// The servers where the commands of .play are on unless they have decided otherwise, by id
+    #[arg(long, env = "SERVER_LOCK_ALLOW_LIST", value_delimiter = ',', value_parser = snowflake)]
+    pub server_lock_allow_list: Vec<u64>,
     /// Memories that one server may have
     #[arg(long, env = "MAX_MEMORIES", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_memories: u32,
@@ -388,15 +399,8 @@ fn snowflake(text: &str) -> Result<u64, String> {
     id.ok_or_else(|| "an id has 17 to 20 digits; names are not accepted, because they can be reused".into())
 }
 
-/// A prefix is 1 to 5 characters, no white space, not only letters or digits, and nothing that Discord gives
-/// a meaning of its own.
-pub fn prefix(text: &str) -> Result<String, String> {
-    let length = (1..=5).contains(&text.chars().count());
-    let characters = !text.chars().any(|c| c.is_whitespace() || "/@#<`".contains(c));
-    let marked = !text.chars().all(char::is_alphanumeric);
-    (length && characters && marked).then(|| text.to_owned()).ok_or_else(|| {
-        "a prefix is 1 to 5 characters, no spaces, not only letters or digits, and none of / @ # < and backtick".into()
-    })
+fn prefix(text: &str) -> Result<String, String> {
+    if is_prefix(text) { Ok(text.to_owned()) } else { Err(A_PREFIX.into()) }
 }
 
 /// What DynamoDB allows in a table's name, with room for the name itself.

@@ -40,13 +40,21 @@ async fn start(role: Role) -> anyhow::Result<Exit> {
         }
         Role::Playground(options) => {
             start_logging(&options.log)?;
-            let settings = playground::Settings {
-                port: options.port,
-                any_port: options.port == config::PLAYGROUND_PORT,
-                data_dir: options.data_dir,
-                instance: instance(&options.bot),
-            };
-            until_signalled(&tasks, playground::run(settings, &tasks)).await
+            // There is no supervisor in a playground, so a restart that an owner wants is made here.
+            loop {
+                let settings = playground::Settings {
+                    address: options.address,
+                    port: options.port,
+                    any_port: options.port == config::PLAYGROUND_PORT,
+                    data_dir: options.data_dir.clone(),
+                    instance: instance(&options.bot),
+                };
+                let tasks = Tasks::new();
+                match until_signalled(&tasks, playground::run(settings, &tasks)).await? {
+                    Exit::Restart => info!("starting anew"),
+                    exit => return Ok(exit),
+                }
+            }
         }
         Role::Tables(options) => {
             start_logging(&options.log)?;

@@ -99,6 +99,8 @@ pub fn discord_settings(options: &config::Discord) -> Option<bot::Settings> {
 pub fn instance(options: &config::Bot) -> Instance {
     Instance {
         bot_owners: options.bot_owners.clone(),
+        admin_guilds: options.admin_guilds.clone(),
+        play_servers: options.server_lock_allow_list.clone(),
         default_prefix: options.bot_prefix.clone(),
         max_memories: options.max_memories as usize,
         status_page_url: options.status_page_url.clone(),

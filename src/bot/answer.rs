@@ -10,13 +10,13 @@ use std::time::Duration;
 use anyhow::anyhow;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::warn;
 
 use crate::bot::Bot;
 use crate::bot::reply::{self, Surface};
-use crate::bot::send::Sent;
+use crate::bot::send::{Sent, addressed};
 use crate::cause::Cause;
 use crate::context::{Answer, Command, Error, Modal, Reply, Result};
 
@@ -231,17 +231,6 @@ impl Bot {
             }
         }
     }
-}
-
-/// A message with its nonce, which Discord enforces: sent twice it is one message.
-fn addressed(mut body: Value, nonce: String, reply_to: Option<u64>) -> Value {
-    body["nonce"] = json!(nonce);
-    body["enforce_nonce"] = json!(true);
-    if let Some(message_id) = reply_to {
-        body["message_reference"] =
-            json!({ "message_id": message_id.to_string(), "fail_if_not_exists": false });
-    }
-    body
 }
 
 /// The work with its limits: it ends in time, and a panic in it is an error like others.

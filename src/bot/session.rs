@@ -42,6 +42,8 @@ const NEEDED: [&str; 4] = ["READY", "GUILD_CREATE", "MESSAGE_CREATE", "INTERACTI
 pub(super) enum End {
     /// The bot is to stop.
     Asked,
+    /// An owner wants the process to start anew.
+    Restart,
     Gateway(GatewayError),
     /// Discord does not know the token any more.
     TokenRefused,
@@ -114,6 +116,7 @@ pub(super) async fn run(bot: &Arc<Bot>, connection: &Connection, intents: Gatewa
         () = bot.sender.token_refused().cancelled() => End::TokenRefused,
         () = bot.background.shutdown().cancelled_owned() => End::Trouble("a part of the bot ended early".into()),
         () = bot.shutdown.cancelled() => End::Asked,
+        () = bot.services.restart.cancelled() => End::Restart,
     };
     health.shards_connected.store(0, Ordering::SeqCst);
     if matches!(end, End::TooManyIdentifies { .. }) {
@@ -240,6 +243,11 @@ fn keep_order(bot: &Arc<Bot>, runners: &TaskTracker, session: (ShardId, u64), me
                 if let Some((server, user, id)) = ordered(&event.interaction) {
                     bot.lanes.arrive(hear::lane(server, user), id);
                 }
+            }
+            // serenity's cache learns of everything else by itself; of this it does not, and a server's former
+            // owner would keep their rights.
+            Event::GuildUpdate(event) => {
+                bot.services.discord.cache.update(&mut event.clone());
             }
             _ => {}
         }

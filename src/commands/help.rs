@@ -79,7 +79,7 @@ fn mentions(command: &Command, word: &str) -> bool {
     command.summary.to_lowercase().contains(word) || names.any(|name| name.contains(word))
 }
 
-fn suggest(_: &Arc<Services>, _: u64, typed: &str) -> Vec<Choice> {
+pub fn suggest(_: &Arc<Services>, _: u64, typed: &str) -> Vec<Choice> {
     let typed = typed.trim_start_matches(['.', '/']).to_lowercase();
     let names = commands().map(Command::name).filter(|name| name.contains(&typed));
     names.take(CHOICES_MAX).map(|name| Choice { label: name.into(), value: name.into() }).collect()
@@ -220,14 +220,7 @@ mod tests {
     use super::*;
 
     fn nobody() -> Caller {
-        Caller {
-            id: 1,
-            name: String::new(),
-            moderator: false,
-            admin: false,
-            mentions_everyone: false,
-            bot_owner: false,
-        }
+        Caller { id: 1, name: String::new(), moderator: false, admin: false, ..Caller::default() }
     }
 
     #[test]

@@ -8,29 +8,72 @@ use std::collections::BTreeMap;
 use crate::context::{Command, Control, Feature, Menu};
 
 mod about;
+mod days;
+mod due;
 mod echo;
 pub mod help;
 pub mod history;
+mod pages;
 mod ping;
+mod play;
 mod qrcode;
 pub mod remember;
+mod remind;
 mod settings;
+mod sparkle;
 pub mod undo;
 mod whoami;
 
 /// In alphabetical order.
 pub const ALL: &[Feature] = &[
     about::FEATURE,
+    due::FEATURE,
     echo::FEATURE,
     help::FEATURE,
     history::FEATURE,
     ping::FEATURE,
+    play::FEATURE,
     qrcode::FEATURE,
     remember::FEATURE,
+    remind::FEATURE,
     settings::FEATURE,
+    sparkle::FEATURE,
     undo::FEATURE,
     whoami::FEATURE,
 ];
+
+/// What the bot that this one follows could do and this one does not: the first words of its commands.
+pub const RESERVED: &[&str] = &[
+    "crypto",
+    "weather",
+    "covid",
+    "random",
+    "insult",
+    "wallstreetbets",
+    "down",
+    "ip",
+    "league",
+    "lmf",
+    "eft",
+    "loud",
+    "tts",
+    "scdl",
+    "sentry",
+    "shutdown",
+    "hello",
+    "bean",
+];
+
+/// The command that is known by this name: its first form.
+pub fn named(name: &str) -> Option<&'static Command> {
+    ALL.iter().flat_map(|feature| feature.commands).find(|command| command.name() == name)
+}
+
+/// The command with this form, whichever of its forms it is.
+pub fn with_form(form: &str) -> Option<&'static Command> {
+    let has = |command: &&Command| command.prefix.contains(&form) || command.slash.contains(&form);
+    ALL.iter().flat_map(|feature| feature.commands).find(has)
+}
 
 /// Command names have at most three words: `mem`, `mem edit`.
 const WORDS_MAX: usize = 3;
@@ -99,6 +142,11 @@ impl Registry {
             Some(group) => Found::Group(group),
             None => Found::Nothing(name),
         }
+    }
+
+    /// Whether the words name something of ours.
+    pub fn names(&self, text: &str) -> bool {
+        !matches!(self.find(text), Found::Nothing(_))
     }
 
     /// The command behind a slash path: `rem set`.

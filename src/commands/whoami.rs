@@ -47,8 +47,8 @@ mod tests {
             name: "ann".into(),
             moderator: true,
             admin: false,
-            mentions_everyone: false,
             bot_owner: true,
+            ..Caller::default()
         };
         let here = describe(&caller, true);
         assert!(here.ends_with("Levels here: everyone, moderator (Manage Messages), bot owner"), "{here}");

@@ -50,7 +50,7 @@ const _: () = assert!(REQUEST_TIMEOUT.as_millis() < 3_000, "Discord waits for th
 
 /// A request to the embedded engine is not lost on the way, but a busy disk may stall for seconds. Whoever
 /// waits for an answer has a limit of their own.
-const EMBEDDED_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const EMBEDDED_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Region and credentials for stores that ask for some and do not care which.
 const LOCAL_REGION: &str = "us-east-1";

@@ -10,7 +10,7 @@ use mneme::tables;
 use mneme::tasks::Tasks;
 use tokio::process::Command;
 
-use crate::endpoint_url;
+use crate::endpoint;
 
 /// A Discord and a prefix for tables of one test and one run.
 struct Scene {
@@ -38,7 +38,7 @@ impl Scene {
     async fn says(&self, arguments: &str) -> Said {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mneme"));
         command.args(arguments.split(' ')).env_clear();
-        command.env("DYNAMODB_ENDPOINT", endpoint_url()).env("TABLE_PREFIX", &self.prefix);
+        command.env("DYNAMODB_ENDPOINT", endpoint()).env("TABLE_PREFIX", &self.prefix);
         command.env("DISCORD_API_URL", self.simulator.url()).env("DISCORD_TOKEN", self.simulator.token());
         let output = command.output().await.expect("it can be started");
         let text = [output.stdout, output.stderr].concat();
@@ -49,7 +49,7 @@ impl Scene {
     async fn with(&self, change: impl Fn(TableSpec) -> TableSpec) {
         let changed = |table: TableSpec| if table.name == "history" { change(table) } else { table };
         let specs: Vec<_> = tables::all().into_iter().map(changed).collect();
-        let store = Store::Endpoint { url: endpoint_url(), region: Some("us-east-1".to_owned()) };
+        let store = Store::Endpoint { url: endpoint(), region: Some("us-east-1".to_owned()) };
         let config = StoreConfig { table_prefix: self.prefix.clone(), ..StoreConfig::new(store) };
         let connected = connect(config).await.expect("the store opens");
         connected.dynamo.create_tables(&specs).await.expect("the tables are made");

@@ -79,7 +79,8 @@ impl Mneme {
     pub async fn is_ready(&mut self) {
         let waits = |written: &[String]| {
             let said = |words: &str| written.iter().any(|line| line.contains(words));
-            !(said(" connected") && said("registered slash commands"))
+            // With its module: others speak of connections too, when they are let.
+            !(said("bot::session: connected") && said("registered slash commands"))
         };
         while waits(&self.written) {
             if self.line().await.is_none() {

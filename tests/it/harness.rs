@@ -5,6 +5,7 @@
 //! whatever the simulated Discord does not expect of a bot.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures::stream::{self, BoxStream, StreamExt};
@@ -13,7 +14,7 @@ use mneme::context::Instance;
 use mneme::dynamo::connect::{Connected, Store, StoreConfig, connect};
 use mneme::sim::{Act, ActError, Id, Record, Seen, Simulator, World};
 use mneme::tasks::Tasks;
-use mneme::{playground, run, tables, telemetry};
+use mneme::{dynamo, playground, run, tables, telemetry};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::{interval, timeout};
@@ -30,7 +31,8 @@ pub fn rounds(usual: usize) -> usize {
     usual * number("MNEME_ROUNDS").unwrap_or(1)
 }
 
-fn number<N: std::str::FromStr>(variable: &str) -> Option<N> {
+/// What a variable says, if it is set.
+pub fn number<N: std::str::FromStr>(variable: &str) -> Option<N> {
     let text = std::env::var(variable).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} is a number, not {text:?}")))
 }
@@ -64,10 +66,27 @@ pub fn instance() -> Instance {
     Instance { default_prefix: ".".into(), max_memories: 10_000, ..Instance::default() }
 }
 
-/// An empty store in memory, with all tables.
+/// An empty store in memory, with all tables; with the variable `MNEME_TEST_ENDPOINT`, on the engine at that address.
 pub async fn memory() -> Connected {
-    let connected = connect(StoreConfig::new(Store::Memory)).await.expect("memory needs nothing");
-    connected.dynamo.create_tables(&tables::all()).await.expect("a new engine takes new tables");
+    match std::env::var("MNEME_TEST_ENDPOINT") {
+        Ok(url) => empty(Store::Endpoint { url, region: None }).await,
+        Err(_) => empty(Store::Memory).await,
+    }
+}
+
+/// All tables, empty, in a store that may have others.
+pub async fn empty(store: Store) -> Connected {
+    static STORES: AtomicU32 = AtomicU32::new(0);
+    let mut config = StoreConfig::new(store);
+    config.table_prefix = format!("it-{}-{}-", std::process::id(), STORES.fetch_add(1, Ordering::Relaxed));
+    if matches!(config.store, Store::Endpoint { .. }) {
+        // What is asked is what the bot replies, not how busy the machine is.
+        let patience = dynamo::Patience::DEFAULT;
+        config.patience =
+            dynamo::Patience { attempt: PATIENCE, request: PATIENCE, confirm_for: PATIENCE, ..patience };
+    }
+    let connected = connect(config).await.expect("the store opens");
+    connected.dynamo.create_tables(&tables::all()).await.expect("a new prefix takes new tables");
     connected
 }
 
@@ -330,6 +349,17 @@ impl Answer {
     }
 }
 
+/// A text whose times are all the same: `<t:1900000000:R>` is `<t>`.
+pub fn without_times(text: &str) -> String {
+    let mut plain = String::new();
+    for (place, piece) in text.split("<t:").enumerate() {
+        let after = if place == 0 { piece } else { piece.split_once('>').map_or("", |(_, after)| after) };
+        plain.push_str(if place == 0 { "" } else { "<t>" });
+        plain.push_str(after);
+    }
+    plain
+}
+
 pub fn id(value: &Value) -> Id {
     value.as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{value} is no id"))
 }
@@ -384,7 +414,7 @@ impl Person<'_> {
         wait(seen, |t, d| t == "MESSAGE_CREATE" && d["message_reference"]["message_id"] == said).await
     }
 
-    /// A slash command by its path, `rem set`; a user option is `{"user": id}`.
+    /// A slash command by its path, `rem set`; a user option is `{"user": id}`, a channel `{"channel": id}`.
     pub async fn slash(&self, path: &str, options: &[(&str, Value)]) -> Answer {
         let mut seen = self.watch();
         let interaction = self.call(path, options);
@@ -547,6 +577,9 @@ fn nested(path: &str, options: &[(&str, Value)], focused: Option<&str>) -> (Stri
             let (kind, value) = match value {
                 Value::Number(_) => (4, value.clone()),
                 Value::Bool(_) => (5, value.clone()),
+                Value::Object(fields) if fields.contains_key("channel") => {
+                    (7, json!(fields["channel"].to_string()))
+                }
                 Value::Object(fields) => (6, json!(fields["user"].to_string())),
                 _ => (3, value.clone()),
             };

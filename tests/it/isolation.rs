@@ -11,7 +11,7 @@ const SECRET: &str = "the treasure lies under the oak";
 const KEY: &str = "treasure";
 
 /// Every option filled in with what would find the secret, were it in reach.
-fn options(command: &Command, person: u64) -> Vec<(&'static str, Value)> {
+fn options(command: &Command, person: u64, channel: u64) -> Vec<(&'static str, Value)> {
     let value = |kind: Kind, name: &str| match (kind, name) {
         (Kind::Text, "key" | "text" | "word" | "new") => json!(KEY),
         (Kind::Text, "command") => json!("mem"),
@@ -19,7 +19,9 @@ fn options(command: &Command, person: u64) -> Vec<(&'static str, Value)> {
         (Kind::Text, _) => json!("something else"),
         (Kind::Integer { min, .. }, _) => json!(min.max(1)),
         (Kind::Bool, _) => json!(false),
+        (Kind::Choice(choices), _) => json!(choices[0]),
         (Kind::Person, _) => json!({ "user": person }),
+        (Kind::Channel, _) => json!({ "channel": channel }),
     };
     command.options.iter().map(|option| (option.name, value(option.kind, option.name))).collect()
 }
@@ -56,7 +58,7 @@ async fn no_command_shows_what_another_server_taught() {
                 // They would open a modal or teach this server the key; below they come by text.
                 continue;
             }
-            leaks(path, &here.slash(path, &options(command, here.id)).await.text());
+            leaks(path, &here.slash(path, &options(command, here.id, here.channel)).await.text());
         }
     }
     let suggested = here.types("rem get", "key", "go").await;

@@ -18,4 +18,5 @@ mod process;
 mod random;
 mod schedules;
 mod sending;
+mod stack;
 mod tidy;

@@ -28,8 +28,8 @@ use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::{
-    Answer, Args, Command, Context, Control, Error, Feature, Input, Kind, Level, Menu, Modal, Param, Place,
-    Reply, Result, Services, Target, Undo, not_a_person, refuse,
+    Answer, Args, Command, Context, Control, Error, Feature, Input, Kind, Level, Menu, Modal, Param, Pays,
+    Place, Reply, Result, Services, Target, Undo, not_a_person, refuse,
 };
 use crate::counts::{Counts, Tally};
 use crate::dynamo::TableSpec;
@@ -45,14 +45,17 @@ pub const FEATURE: Feature = Feature {
     controls: CONTROLS,
     menus: &[Menu {
         name: "Remember this",
+        command: "remember",
         place: Place::Server,
         run: |_, target| Box::pin(async move { remember_this(&target) }),
     }],
     tables: &[TableSpec::of::<Remembered>(), TableSpec::of::<Tally>()],
     undo: &[Undo {
         kind: KIND,
+        command: "mem undo",
         run: |ctx, row| Box::pin(async move { undo::undo(&Call::of(&ctx), row).await }),
     }],
+    jobs: &[],
     background: Some(background),
 };
 
@@ -66,6 +69,7 @@ const COMMANDS: &[Command] = &[
     Command {
         prefix: &["remember", "rem"],
         slash: &["rem set", "remember"],
+        pays: Pays::WithItsChange,
         summary: "Remember something, or look it up",
         usage: "<key> [is <value>]",
         options: &[
@@ -78,6 +82,11 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         slash: &["rem get"],
+        same_as: |args| match (args.maybe_text("at"), args.flag("raw")) {
+            (Some(_), _) => Some("mem show"),
+            (None, true) => Some("mem raw"),
+            (None, false) => Some("remember"),
+        },
         summary: "Look up what I remember",
         usage: "<key>",
         options: &[
@@ -91,6 +100,7 @@ const COMMANDS: &[Command] = &[
     Command {
         prefix: &["forget"],
         slash: &["forget"],
+        pays: Pays::WithItsChange,
         summary: "Forget something",
         usage: "<key>",
         options: &[KEY],
@@ -176,6 +186,7 @@ const COMMANDS: &[Command] = &[
     Command {
         prefix: &["mem edit"],
         slash: &["mem edit"],
+        pays: Pays::WithItsChange,
         summary: "Change something I remember",
         usage: "<key> is <value>",
         options: &[KEY, Param::optional("value", "What it shall say; without it you can edit", Kind::Text)],
@@ -186,6 +197,7 @@ const COMMANDS: &[Command] = &[
     Command {
         prefix: &["mem append"],
         slash: &["mem append"],
+        pays: Pays::WithItsChange,
         summary: "Add a line to something I remember",
         usage: "<key> is <text>",
         options: &[KEY, Param::required("text", "The line to add", Kind::Text)],
@@ -236,6 +248,7 @@ const COMMANDS: &[Command] = &[
     Command {
         prefix: &["mem restore"],
         slash: &["mem restore"],
+        pays: Pays::WithItsChange,
         summary: "Make something say again what it said before",
         usage: "<key> <revision or time>",
         options: &[KEY, Param::required("to", "A revision or a time: 4, yesterday 9:00", Kind::Text)],
@@ -246,6 +259,7 @@ const COMMANDS: &[Command] = &[
     Command {
         prefix: &["mem undo"],
         slash: &["undo"],
+        pays: Pays::WithItsChange,
         summary: "Take back your last change here, or the last one of a key",
         usage: "[key]",
         options: &[Param { required: false, ..KEY }],
@@ -264,6 +278,7 @@ const COMMANDS: &[Command] = &[
     Command {
         prefix: &["mem alias"],
         slash: &["mem alias"],
+        pays: Pays::WithItsChange,
         summary: "Give something another name",
         usage: "<new> = <key>",
         options: &[Param::required("new", "The new name", Kind::Text), KEY],
@@ -274,6 +289,7 @@ const COMMANDS: &[Command] = &[
     Command {
         prefix: &["mem lock"],
         slash: &["mem lock"],
+        pays: Pays::WithItsChange,
         summary: "Let only moderators change something",
         usage: "<key>",
         options: &[KEY],
@@ -289,6 +305,7 @@ const COMMANDS: &[Command] = &[
     Command {
         prefix: &["mem unlock"],
         slash: &["mem unlock"],
+        pays: Pays::WithItsChange,
         summary: "Let everybody change something again",
         usage: "<key>",
         options: &[KEY],
@@ -304,6 +321,7 @@ const COMMANDS: &[Command] = &[
     Command {
         prefix: &["mem give"],
         slash: &["mem give"],
+        pays: Pays::WithItsChange,
         summary: "Make something somebody else's",
         usage: "<key> @user",
         options: &[KEY, Param::required("user", "The new owner", Kind::Person)],
@@ -314,6 +332,7 @@ const COMMANDS: &[Command] = &[
     Command {
         prefix: &["mem claim"],
         slash: &["mem claim"],
+        pays: Pays::WithItsChange,
         summary: "Make something yours whose owner is unknown or gone",
         usage: "<key>",
         options: &[KEY],
@@ -328,6 +347,7 @@ const REVISION: Kind = Kind::Integer { min: 0, max: 999_999_999 };
 const CONTROLS: &[Control] = &[
     Control {
         verb: "mem-search",
+        command: Some("rem search"),
         run: |ctx, press| {
             Box::pin(
                 async move { updated(browse::search(&Call::of(&ctx), &View::parse(&press.fields)?).await) },
@@ -336,6 +356,7 @@ const CONTROLS: &[Control] = &[
     },
     Control {
         verb: "mem-list",
+        command: Some("mem list"),
         run: |ctx, press| {
             Box::pin(
                 async move { updated(browse::list(&Call::of(&ctx), &View::parse(&press.fields)?).await) },
@@ -344,12 +365,14 @@ const CONTROLS: &[Control] = &[
     },
     Control {
         verb: "mem-history",
+        command: Some("mem history"),
         run: |ctx, press| {
             Box::pin(async move { updated(past::history_page(&Call::of(&ctx), &press.fields).await) })
         },
     },
     Control {
         verb: "mem-restore",
+        command: Some("mem restore"),
         run: |ctx, press| {
             Box::pin(async move {
                 let chosen = press.values.first().map(String::as_str).unwrap_or_default();
@@ -359,6 +382,7 @@ const CONTROLS: &[Control] = &[
     },
     Control {
         verb: "mem-edit",
+        command: Some("mem edit"),
         run: |ctx, press| {
             Box::pin(async move {
                 let value = press.input("value").unwrap_or_default();
@@ -368,6 +392,7 @@ const CONTROLS: &[Control] = &[
     },
     Control {
         verb: "mem-new",
+        command: Some("remember"),
         run: |ctx, press| {
             Box::pin(async move {
                 let (key, value) =
@@ -533,6 +558,7 @@ fn remember_this(target: &Target) -> Result<Answer> {
         placeholder: "wifi".to_owned(),
         max_length: key::KEY_CHARS_MAX as u16,
         paragraph: false,
+        required: true,
     };
     Ok(Answer::Modal(Modal {
         id: "mem-new:".to_owned(),

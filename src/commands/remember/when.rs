@@ -1,9 +1,10 @@
 //! Which state of a memory is meant: a revision number, or a time that has been. In UTC.
 
-use jiff::civil::{Date, DateTime, Time};
+use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{Span, Zoned};
 
+use crate::calendar::{shown_time, span, time_of_day};
 use crate::clock::Timestamp;
 use crate::context::{Error, Result, refuse};
 use crate::markdown;
@@ -49,13 +50,6 @@ pub fn parse(text: &str, now: Timestamp) -> Option<When> {
     Some(When::At(Timestamp::from_millis(at.as_millisecond())))
 }
 
-/// Discord's own form, as copied from a message.
-fn shown_time(text: &str) -> Option<jiff::Timestamp> {
-    let inner = text.strip_prefix("<t:")?.strip_suffix('>')?;
-    let seconds = inner.split(':').next()?.parse().ok()?;
-    jiff::Timestamp::from_second(seconds).ok()
-}
-
 fn calendar_time(text: &str) -> Option<jiff::Timestamp> {
     let with_offset = text.to_uppercase().parse::<jiff::Timestamp>().ok();
     let civil = || text.parse::<DateTime>().or_else(|_| text.parse::<Date>().map(DateTime::from)).ok();
@@ -87,22 +81,6 @@ fn last_time_of_day(text: &str, now: &Zoned) -> Option<jiff::Timestamp> {
         return Some(today);
     }
     in_utc(now.date().yesterday().ok()?.to_datetime(time_of_day(text)?))
-}
-
-/// `9:00`, `09:00:30`.
-fn time_of_day(text: &str) -> Option<Time> {
-    let padded = if text.find(':') == Some(1) { format!("0{text}") } else { text.to_owned() };
-    // A bare number would be read as an hour, and is a revision.
-    padded.contains(':').then(|| padded.parse().ok()).flatten()
-}
-
-/// `2 days`, `1h30m`, `an hour`, `2 hours and 5 minutes`.
-fn span(text: &str) -> Option<Span> {
-    let words: Vec<&str> = text.split_whitespace().filter(|word| *word != "and").collect();
-    let words: Vec<&str> =
-        words.iter().map(|word| if matches!(*word, "a" | "an") { "1" } else { word }).collect();
-    let span: Span = words.join(" ").parse().ok()?;
-    (!span.is_negative()).then_some(span)
 }
 
 fn in_utc(time: DateTime) -> Option<jiff::Timestamp> {

@@ -1,19 +1,30 @@
 //! What needs a real engine: `make test-engines` starts one and names it in `DYNAMODB_ENDPOINT`. Without it
 //! these tests fail, so that a pass always means that something ran.
 
-#[path = "engines/doctor.rs"]
+#[expect(dead_code, reason = "the other binary of tests uses the rest")]
+#[path = "../it/child.rs"]
+mod child;
 mod doctor;
+#[expect(dead_code, reason = "the other binary of tests uses the rest")]
+#[path = "../it/harness.rs"]
+mod harness;
+mod hook;
+mod load;
+mod secrets;
+
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use mneme::dynamo::conformance::{self, Engine};
 use mneme::dynamo::connect::Store;
 
-fn endpoint_url() -> String {
+/// The engine's address.
+fn endpoint() -> String {
     let url = std::env::var("DYNAMODB_ENDPOINT");
     url.expect("DYNAMODB_ENDPOINT names no engine; run `make test-engines`, which starts one")
 }
 
-fn endpoint() -> Store {
-    Store::Endpoint { url: endpoint_url(), region: Some("us-east-1".to_owned()) }
+fn store() -> Store {
+    Store::Endpoint { url: endpoint(), region: Some("us-east-1".to_owned()) }
 }
 
 /// `DYNAMODB_ENGINE=localstack` or `amazon`; usually DynamoDB Local.
@@ -26,9 +37,13 @@ fn engine() -> Engine {
     }
 }
 
+/// A prefix for tables of one test and one run: the server may have seen others.
+fn prefix(test: &str) -> String {
+    static PREFIXES: AtomicU32 = AtomicU32::new(0);
+    format!("{test}-{}-{}-", std::process::id(), PREFIXES.fetch_add(1, Ordering::Relaxed))
+}
+
 #[tokio::test]
 async fn the_engine_conforms() {
-    // Tables of this run only: the server may have seen others.
-    let prefix = format!("conformance-{}-", std::process::id());
-    conformance::run(engine(), &endpoint(), &prefix).await;
+    conformance::run(engine(), &store(), &prefix("conformance")).await;
 }

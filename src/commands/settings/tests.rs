@@ -1,0 +1,1 @@
+//! What a server sees of its settings, over the embedded engine.

@@ -100,6 +100,12 @@ pub struct Tables {
 pub struct Data {
     #[command(subcommand)]
     pub act: DataAct,
+    /// A server besides those that the bot is in, by id; may be given again
+    #[arg(long, value_parser = snowflake)]
+    pub guild: Vec<u64>,
+    /// What the original bot was called: its usage totals are under this name
+    #[arg(long, env = "BOT_NAME", default_value = "errbot")]
+    pub bot_name: String,
     #[command(flatten)]
     pub discord: Discord,
     #[command(flatten)]
@@ -112,6 +118,27 @@ pub struct Data {
 pub enum DataAct {
     /// Take over the tables of the original Python bot, in place; stop every bot that uses them first
     Adopt(Adopt),
+    /// Write everything that the bot keeps into a file
+    Export {
+        /// The file to write, which must not be there yet
+        file: PathBuf,
+    },
+    /// Put what a file holds into the tables; what is different here is kept
+    Import {
+        /// A file that `mneme data export` wrote
+        file: PathBuf,
+        /// Only compare
+        #[arg(long)]
+        dry_run: bool,
+        /// Replace what is different here
+        #[arg(long)]
+        overwrite: bool,
+    },
+    /// Restore a file into empty tables, in memory, and compare
+    Verify {
+        /// A file that `mneme data export` wrote
+        file: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -119,12 +146,6 @@ pub struct Adopt {
     /// Only tell what would be done
     #[arg(long)]
     pub dry_run: bool,
-    /// A server to take over besides those that the bot is in, by id; may be given again
-    #[arg(long, value_parser = snowflake)]
-    pub guild: Vec<u64>,
-    /// What the original bot was called: its usage totals are under this name
-    #[arg(long, env = "BOT_NAME", default_value = "errbot")]
-    pub bot_name: String,
     /// Whose names were banned: a file with a line name#1234,id for each
     #[arg(long, value_name = "FILE")]
     pub bans: Option<PathBuf>,
@@ -132,7 +153,7 @@ pub struct Adopt {
     #[arg(long)]
     pub ignore_unresolved_bans: bool,
     /// Put back what an adoption changed and nobody has changed since, from its journal
-    #[arg(long, value_name = "JOURNAL", conflicts_with_all = ["dry_run", "guild", "bans", "ignore_unresolved_bans"])]
+    #[arg(long, value_name = "JOURNAL", conflicts_with_all = ["dry_run", "bans", "ignore_unresolved_bans"])]
     pub revert: Option<PathBuf>,
 }
 

@@ -68,6 +68,13 @@ pub fn number_in<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
     item.get(name)?.as_n().ok().map(String::as_str)
 }
 
+/// The ids in an attribute, which holds one or a set of them.
+pub fn numbers_in<'a>(item: &'a Item, name: &str) -> impl Iterator<Item = u64> + use<'a> {
+    let one = item.get(name).and_then(|value| value.as_n().ok());
+    let set = item.get(name).and_then(|value| value.as_ns().ok());
+    set.into_iter().flatten().chain(one).filter_map(|number| number.parse().ok())
+}
+
 /// A record as an item.
 pub fn item_of<T: Table>(record: &T) -> Result<Item, Error> {
     to_item(record)
@@ -96,7 +103,7 @@ impl Dynamo {
         call.done(Units::read(capacity(output.consumed_capacity())));
         let now = self.now();
         let mut items = output.items.unwrap_or_default();
-        items.retain(|item| !has_expired(table, item, now));
+        items.retain(|item| !is_over(table, item, now));
         Ok((items, output.last_evaluated_key.filter(|key| !key.is_empty())))
     }
 
@@ -124,7 +131,7 @@ impl Dynamo {
         let output = request.send().await.map_err(|failed| call.failed(not_applied(failed)))?;
         call.done(Units::read(capacity(output.consumed_capacity())));
         let now = self.now();
-        Ok(output.item.filter(|item| !has_expired(table, item, now)))
+        Ok(output.item.filter(|item| !is_over(table, item, now)))
     }
 
     /// About how many items a table has: DynamoDB counts every six hours. `None`: the store does not say.
@@ -134,7 +141,8 @@ impl Dynamo {
     }
 }
 
-fn has_expired(table: &TableSpec, item: &Item, now: Timestamp) -> bool {
+/// Whether an item counts as absent by now.
+pub fn is_over(table: &TableSpec, item: &Item, now: Timestamp) -> bool {
     let seconds =
         table.expires.and_then(|name| number_in(item, name)).and_then(|text| text.parse::<i64>().ok());
     seconds.is_some_and(|seconds| seconds <= now.seconds())

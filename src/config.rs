@@ -220,6 +220,12 @@ pub struct Bot {
     /// Shown by .ping
     #[arg(long, env = "STATUS_PAGE_URL")]
     pub status_page_url: Option<String>,
+    /// Dollars for a million read request units, for .stats cost; us-east-1 on demand, as of November 2024
+    #[arg(long, env = "PRICE_MILLION_READS", default_value = "0.125", value_parser = price)]
+    pub price_million_reads: f64,
+    /// Dollars for a million write request units, for .stats cost; us-east-1 on demand, as of November 2024
+    #[arg(long, env = "PRICE_MILLION_WRITES", default_value = "0.625", value_parser = price)]
+    pub price_million_writes: f64,
     /// Shown by .docs
     #[arg(long, env = "DOCS_URL")]
     pub docs_url: Option<String>,
@@ -411,6 +417,11 @@ fn api_url(text: &str) -> Result<String, String> {
         return Err("an address begins with http:// or https://".into());
     }
     Ok(text.trim_end_matches('/').to_owned())
+}
+
+fn price(text: &str) -> Result<f64, String> {
+    let price: f64 = text.trim().parse().map_err(|_| "a price is a number such as 0.125")?;
+    (price.is_finite() && price >= 0.0).then_some(price).ok_or_else(|| "a price is not negative".into())
 }
 
 fn snowflake(text: &str) -> Result<u64, String> {

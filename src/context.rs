@@ -22,6 +22,7 @@ use crate::settings::{Settings, SettingsCache};
 use crate::telemetry::{Health, Metrics};
 
 pub mod discord;
+mod metrics;
 
 pub use discord::{Delivery, Discord, Letter};
 
@@ -505,6 +506,8 @@ pub struct Services {
 
 impl Services {
     pub fn new(dynamo: Dynamo, clock: Clock, discord: Discord, instance: Instance) -> Self {
+        let metrics = Metrics::default();
+        metrics.collect(Box::new(metrics::StoreMetrics(dynamo.clone())));
         Self {
             dynamo,
             clock,
@@ -513,7 +516,7 @@ impl Services {
             settings: SettingsCache::default(),
             bans: Bans::default(),
             noted: Noted::default(),
-            metrics: Metrics::default(),
+            metrics,
             health: Health::default(),
             restart: CancellationToken::new(),
             state: Mutex::default(),
@@ -561,8 +564,32 @@ pub struct Instance {
     pub status_page_url: Option<String>,
     pub docs_url: Option<String>,
     pub started_at: Option<Timestamp>,
+    pub prices: Prices,
     /// For `.status`: `embedded (data/mneme.db)`, `DynamoDB eu-central-1`.
     pub store: String,
+}
+
+/// Dollars for a million request units.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Prices {
+    pub reads: f64,
+    pub writes: f64,
+}
+
+impl Prices {
+    /// DynamoDB on demand in us-east-1, as of November 2024: <https://aws.amazon.com/dynamodb/pricing/on-demand/>
+    pub const USUAL: Self = Self { reads: 0.125, writes: 0.625 };
+
+    /// What so many units cost.
+    pub fn of(self, reads: f64, writes: f64) -> f64 {
+        (reads * self.reads + writes * self.writes) / 1_000_000.0
+    }
+}
+
+impl Default for Prices {
+    fn default() -> Self {
+        Self::USUAL
+    }
 }
 
 /// How an event is answered.

@@ -95,6 +95,11 @@ impl<T: Copied> Copies<T> {
         }
     }
 
+    /// The copy that is there, without asking; for what is no decision.
+    pub fn at_hand(&self, server_id: u64, now: Timestamp) -> Option<Arc<T>> {
+        self.copy(server_id).younger_than(SERVES_FOR, now)
+    }
+
     fn copy(&self, server_id: u64) -> Arc<Copy<T>> {
         let mut copies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if copies.len() >= COPIES_MAX && !copies.contains_key(&server_id) {

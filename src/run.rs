@@ -12,7 +12,7 @@ use crate::bot::watchdog::Watchdog;
 use crate::bot::{self, Exit};
 use crate::clock::Clock;
 use crate::config::{self, ContentIntent, StoreKind};
-use crate::context::{Discord, Instance, Services};
+use crate::context::{Discord, Instance, Prices, Services};
 use crate::dynamo::connect::{Connected, Store, StoreConfig, connect};
 use crate::finding::State;
 use crate::tasks::Tasks;
@@ -105,6 +105,7 @@ pub fn instance(options: &config::Bot) -> Instance {
         max_memories: options.max_memories as usize,
         status_page_url: options.status_page_url.clone(),
         docs_url: options.docs_url.clone(),
+        prices: Prices { reads: options.price_million_reads, writes: options.price_million_writes },
         ..Instance::default()
     }
 }

@@ -216,6 +216,11 @@ impl SettingsCache {
         self.0.of(dynamo, server_id, read).await
     }
 
+    /// The copy that is there, without asking; for what is no decision, such as counting by day.
+    pub fn at_hand(&self, server_id: u64, now: Timestamp) -> Option<Arc<Settings>> {
+        self.0.at_hand(server_id, now)
+    }
+
     /// Takes in a change that was made here.
     pub fn changed(&self, settings: Settings, now: Timestamp) {
         self.0.changed(settings.discord_server_id, now, |_| Some(settings));

@@ -6,7 +6,9 @@
 
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -123,7 +125,7 @@ pub struct KindLabels {
 /// The metrics registry. Each field is one family; its help text is in [`Metrics::default`].
 #[derive(Debug)]
 pub struct Metrics {
-    registry: Registry,
+    registry: Mutex<Registry>,
     pub commands: Family<CommandLabels, Counter>,
     pub events_repeated: Counter,
     pub events_stale: Counter,
@@ -143,7 +145,7 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         let mut metrics = Self {
-            registry: Registry::with_prefix("mneme"),
+            registry: Mutex::new(Registry::with_prefix("mneme")),
             commands: Family::default(),
             events_repeated: Counter::default(),
             events_stale: Counter::default(),
@@ -159,7 +161,7 @@ impl Default for Metrics {
             gap_seconds: Counter::default(),
             servers: Gauge::default(),
         };
-        let registry = &mut metrics.registry;
+        let registry = metrics.registry.get_mut().expect("nobody has it yet");
         registry.register("commands", "Commands by name and outcome", metrics.commands.clone());
         registry.register(
             "events_repeated",
@@ -199,10 +201,16 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// Adds families whose numbers are kept elsewhere and read when somebody asks.
+    pub fn collect(&self, collector: Box<dyn Collector>) {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner).register_collector(collector);
+    }
+
     /// All families in the OpenMetrics text format.
     pub fn text(&self) -> String {
         let mut text = String::new();
-        encode(&mut text, &self.registry).expect("writing to a String does not fail");
+        encode(&mut text, &self.registry.lock().unwrap_or_else(PoisonError::into_inner))
+            .expect("writing to a String does not fail");
         text
     }
 
@@ -227,7 +235,7 @@ pub struct Health {
     /// Milliseconds from heartbeat to acknowledgement; negative while unknown.
     pub heartbeat_ms: AtomicI64,
     /// Why the bot is not working, for people who look.
-    pub trouble: std::sync::Mutex<Option<String>>,
+    pub trouble: Mutex<Option<String>>,
 }
 
 impl Default for Health {
@@ -237,7 +245,7 @@ impl Default for Health {
             shards_wanted: AtomicU64::new(1),
             content_intent: AtomicBool::new(false),
             heartbeat_ms: AtomicI64::new(-1),
-            trouble: std::sync::Mutex::default(),
+            trouble: Mutex::default(),
         }
     }
 }

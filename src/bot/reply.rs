@@ -175,7 +175,8 @@ pub fn apology(error: Error, prefix: &str, command: Option<&Command>, cause: &Ca
         Error::Refused(text) => text,
         Error::Usage(wrong) => match command {
             Some(command) if !command.usage.is_empty() || !command.prefix.is_empty() => {
-                format!("⚠ {wrong}. Usage: {}", code(&usage(prefix, command)))
+                let stop = if wrong.ends_with(['?', '.', '!']) { "" } else { "." };
+                format!("⚠ {wrong}{stop} Usage: {}", code(&usage(prefix, command)))
             }
             _ => format!("⚠ {wrong}"),
         },

@@ -47,10 +47,20 @@ impl Day {
         Timestamp::from_millis(start.unwrap_or(i64::MAX))
     }
 
+    /// The first moment of the day.
+    pub fn start(self, zone: &TimeZone) -> Timestamp {
+        self.days_before(1).end(zone)
+    }
+
     /// When the numbers of the day expire. The same for all events of the day, whoever counts them.
     pub fn expires_at(self) -> i64 {
         let last = self.0.checked_add(KEPT_DAYS.days()).unwrap_or(self.0);
         last.to_zoned(TimeZone::UTC).map_or(i64::MAX, |end| end.timestamp().as_second())
+    }
+
+    /// Whether another day has a row on the same board.
+    pub fn is_same_month(self, other: Self) -> bool {
+        self.first_of_month() == other.first_of_month()
     }
 
     pub fn days_before(self, days: i64) -> Self {
@@ -63,6 +73,16 @@ impl Day {
 
     fn first_of_month(self) -> Self {
         Self(self.0.first_of_month())
+    }
+
+    /// The first days of the months from one day's to this one's.
+    pub fn months_since(self, first: Self) -> impl Iterator<Item = Self> {
+        let mut next = Some(first.first_of_month());
+        std::iter::from_fn(move || {
+            let month = next.filter(|month| *month <= self)?;
+            next = month.0.checked_add(1.month()).ok().map(Self);
+            Some(month)
+        })
     }
 
     /// All days up to this one, the last one included.

@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 use crate::context::{Command, Control, Feature, Menu};
 
 mod about;
+mod boards;
 mod days;
 mod due;
 mod echo;
 pub mod help;
 pub mod history;
+mod leaderboard;
 mod pages;
 mod ping;
 mod play;
@@ -21,6 +23,7 @@ pub mod remember;
 mod remind;
 mod settings;
 mod sparkle;
+pub mod stats;
 pub mod undo;
 mod whoami;
 
@@ -31,6 +34,7 @@ pub const ALL: &[Feature] = &[
     echo::FEATURE,
     help::FEATURE,
     history::FEATURE,
+    leaderboard::FEATURE,
     ping::FEATURE,
     play::FEATURE,
     qrcode::FEATURE,
@@ -38,6 +42,7 @@ pub const ALL: &[Feature] = &[
     remind::FEATURE,
     settings::FEATURE,
     sparkle::FEATURE,
+    stats::FEATURE,
     undo::FEATURE,
     whoami::FEATURE,
 ];

@@ -83,6 +83,8 @@ pub async fn measured<F: Future>(work: F) -> (F::Output, Units) {
     let units = Arc::new(Mutex::new(Units::default()));
     let output = MEASURED.scope(units.clone(), work).await;
     let units = *units.lock().unwrap_or_else(PoisonError::into_inner);
+    // A part of a larger piece of work that is measured too.
+    let _ = MEASURED.try_with(|sum| *sum.lock().unwrap_or_else(PoisonError::into_inner) += units);
     (output, units)
 }
 

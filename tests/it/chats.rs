@@ -217,6 +217,16 @@ async fn sparkles_are_given_and_taken_back() {
 }
 
 #[tokio::test]
+async fn boards_rank_people() {
+    played_through_every_door("boards.chat").await;
+}
+
+#[tokio::test]
+async fn statistics_are_told() {
+    played_through_every_door("stats.chat").await;
+}
+
+#[tokio::test]
 async fn small_commands_answer() {
     played_through_every_door("small.chat").await;
 }

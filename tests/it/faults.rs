@@ -119,6 +119,14 @@ const READING: &[&str] = &[
     ".settings",
     ".rules",
     ".rules test @bob ping",
+    ".sparkles top",
+    ".leaderboard memories",
+    ".leaderboard commands week",
+    ".stats",
+    ".stats here",
+    ".stats me",
+    ".stats @bob",
+    ".stats command rem",
 ];
 
 /// Everything that changes something.

@@ -33,6 +33,9 @@ async fn no_command_shows_what_another_server_taught() {
     assert!(there.says(&format!(".rem {KEY} is {SECRET}")).await.starts_with('✅'));
     there.says(&format!(".mem append {KEY} is {SECRET}")).await;
     there.says(&format!(".mem alias gold = {KEY}")).await;
+    let bob = stage.discord.id("bob");
+    let thanked = there.says(&format!(".sparkle <@{bob}> for {SECRET}")).await;
+    assert!(thanked.starts_with('✨'), "{thanked}");
     // Olga owns both servers, so nothing is kept from her here by rank.
     let here = stage.person("zoo", "cats", "olga");
     let direct = stage.discord.direct("olga");
@@ -42,9 +45,16 @@ async fn no_command_shows_what_another_server_taught() {
     };
     for command in ALL.iter().flat_map(|feature| feature.commands) {
         for words in command.prefix {
-            for rest in
-                [KEY, "gold", "1", &format!("{KEY} 1 2"), &format!("{KEY} at 1"), &format!("x = {KEY}")]
-            {
+            for rest in [
+                KEY,
+                "gold",
+                "1",
+                &format!("{KEY} 1 2"),
+                &format!("{KEY} at 1"),
+                &format!("x = {KEY}"),
+                &format!("<@{bob}>"),
+                "",
+            ] {
                 if command.place == Place::Anywhere && !command.options.is_empty() && *words == "echo" {
                     continue;
                 }

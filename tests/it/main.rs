@@ -18,5 +18,7 @@ mod process;
 mod random;
 mod schedules;
 mod sending;
+mod sparkles;
 mod stack;
+mod statistics;
 mod tidy;

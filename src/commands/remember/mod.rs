@@ -22,11 +22,13 @@ mod undo;
 mod view;
 mod when;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Timestamp;
 use crate::context::{
     Answer, Args, Command, Context, Control, Error, Feature, Input, Kind, Level, Menu, Modal, Param, Pays,
     Place, Reply, Result, Services, Target, Undo, not_a_person, refuse,
@@ -407,7 +409,7 @@ fn background(services: Arc<Services>, shutdown: CancellationToken) -> BoxFuture
     Box::pin(async move {
         let (counts, lists) = (services.state::<Counts>(), services.state::<lists::Lists>());
         tokio::join!(
-            counts.run(&services.dynamo, shutdown.clone()),
+            counts.run(&services.dynamo, &services.noted, shutdown.clone()),
             lists.run(&services.dynamo, shutdown.clone()),
         );
     })
@@ -451,6 +453,19 @@ fn no_key(_: Error) -> Error {
 async fn named(call: &Call, args: &Args, option: &str) -> Result<String> {
     let typed = args.text(option)?;
     call.spelled_out(&key::clean(typed)).await
+}
+
+/// How many memories each person has taught a server, since then or ever. At most ten seconds behind other
+/// instances.
+pub async fn taught(ctx: &Context, since: Option<Timestamp>) -> Result<HashMap<u64, u64>> {
+    let call = Call::of(ctx);
+    let list = call.lists().current(call.dynamo(), call.server()).await?;
+    let mut taught = HashMap::new();
+    let counts = |at: Option<Timestamp>| since.is_none_or(|since| at.is_some_and(|at| at >= since));
+    for found in list.memories().filter(|found| counts(found.entry.created_at)) {
+        *taught.entry(found.entry.created_by).or_default() += 1;
+    }
+    Ok(taught)
 }
 
 async fn remember(call: &Call, args: &Args) -> Result<Reply> {

@@ -138,7 +138,7 @@ async fn current(call: &Call) -> Result<Board> {
     if let Some(board) = boards.fresh(call.server(), now) {
         return Ok(board);
     }
-    call.services.state::<Counts>().flush(call.dynamo()).await?;
+    call.services.state::<Counts>().flush(call.dynamo(), &call.services.noted).await?;
     let (rows, units) = measured(counts::board(call.dynamo(), &board(call.server()))).await;
     let times = rows?.into_iter().map(|row| (key_in(&row.slot).to_owned(), row.number(COUNT)));
     // A second for each unit, so that reading boards never costs more than one unit a second.

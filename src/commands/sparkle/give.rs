@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::cause::Cause;
 use crate::clock::Timestamp;
 use crate::commands::days::{self, Day};
+use crate::commands::leaderboard;
 use crate::context::{Context, Door, Pings, Reply, Result, refuse};
 use crate::counts::Tally;
 use crate::dynamo::{self, Column, Commit, Dynamo, Token, Transaction, Update};
@@ -85,13 +86,17 @@ pub async fn given(ctx: &Context, to: u64, reason: Option<&str>) -> Result<Optio
             ));
         }
         let row = row(cause, &thing, &receiver, reason);
+        let place = (board(server_id, &day.month()), day.slot(&to.to_string()));
         let transaction = Transaction::new(Token::new(cause.token(attempt)))
             .put_if_absent(&row)
             .upsert::<Sparkles>(key(server_id, to), receive(&receiver, &row))
             .upsert::<Sparkles>(key(server_id, from), spend(&giver, day, today + 1, cause))
-            .upsert::<Tally>((board(server_id, &day.month()), day.slot(&to.to_string())), count(day, 1));
+            .upsert::<Tally>(place.clone(), count(day, 1));
         let uncertain = match dynamo.transact(transaction).await {
-            Ok(Commit::Done) => return Ok(Some(row)),
+            Ok(Commit::Done) => {
+                leaderboard::sparkled(ctx, to, &place.0, &place.1, 1);
+                return Ok(Some(row));
+            }
             Ok(Commit::Blocked(_) | Commit::Repeated) => None,
             Err(error) if error.is_uncertain() => Some(error),
             Err(error) => return Err(error.into()),

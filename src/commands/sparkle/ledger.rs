@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
+use crate::commands::boards::{self, Board};
 use crate::commands::undo::TOO_OLD;
 use crate::context::{Button, Card, Context, Error, Reply, Result, Select, SelectChoice, Style, refuse};
+use crate::counts::Tally;
 use crate::dynamo::{Cursor, Query};
 use crate::history::{BY_EVENT, Revision, Thing};
 use crate::markdown::{code, cut, person};
@@ -279,4 +281,26 @@ fn undo_menu(found: &[Entry]) -> Option<Select> {
 /// How a sparkle is called in `.sparkles undo`.
 pub fn id(event: u64) -> String {
     code(&event.to_string())
+}
+
+/// Under which name the totals of a server are kept in memory.
+pub fn totals_board(server_id: u64) -> String {
+    format!("{server_id}/sparkles/all")
+}
+
+/// Everybody's total, as rows of a board.
+pub async fn totals(ctx: &Context) -> Result<Board> {
+    let name = totals_board(ctx.cause.server_id);
+    let rows = async {
+        let query = Query::<Sparkles>::of(ctx.cause.server_id).eventually();
+        let heads = ctx.dynamo().query_all(query).await?;
+        let row = |head: Sparkles| Tally {
+            board: name.clone(),
+            slot: format!("00#{}", head.discord_handle),
+            expires_at: None,
+            numbers: [("n".to_owned(), head.total_sparkles)].into(),
+        };
+        Ok(heads.into_iter().map(row).collect())
+    };
+    boards::through_cache(&ctx.services, (name.clone(), "00#".to_owned(), "01".to_owned()), rows).await
 }

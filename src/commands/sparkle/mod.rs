@@ -24,6 +24,8 @@ use crate::context::{
 };
 use crate::dynamo::TableSpec;
 
+pub use ledger::{totals, totals_board};
+
 use ledger::Part;
 use record::Sparkles;
 

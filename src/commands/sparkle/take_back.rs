@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::commands::days::{self, Day};
+use crate::commands::leaderboard;
 use crate::commands::undo::{OWN_WITHIN, TOO_OLD};
 use crate::context::{Context, Error, Reply, Result, refuse};
 use crate::counts::Tally;
@@ -107,7 +108,7 @@ async fn take_back(ctx: &Context, sparkle: Entry) -> Result<Reply> {
 #[derive(Debug)]
 pub enum Taken {
     /// By this event, now or when it was delivered before.
-    Back(Revision),
+    Back(Box<Revision>),
     /// By another event.
     Before,
     /// There is nothing to take it from: the person was forgotten.
@@ -136,12 +137,18 @@ pub async fn taken_back(ctx: &Context, sparkle: &Entry) -> Result<Taken> {
         if let Some(giver) = giver {
             transaction = transaction.update::<Sparkles>(key(server_id, giver), Update::new().add(GIVEN, -1));
         }
-        if let Some(day) = counted_on(ctx, sparkle) {
-            let place = (board(server_id, &day.month()), day.slot(&sparkle.to.to_string()));
-            transaction = transaction.upsert::<Tally>(place, count(day, -1));
+        let place = counted_on(ctx, sparkle)
+            .map(|day| (day, board(server_id, &day.month()), day.slot(&sparkle.to.to_string())));
+        if let Some((day, board, slot)) = place.clone() {
+            transaction = transaction.upsert::<Tally>((board, slot), count(day, -1));
         }
         let uncertain = match dynamo.transact(transaction).await {
-            Ok(Commit::Done) => return Ok(Taken::Back(row)),
+            Ok(Commit::Done) => {
+                if let Some((_, board, slot)) = place {
+                    leaderboard::sparkled(ctx, sparkle.to, &board, &slot, -1);
+                }
+                return Ok(Taken::Back(Box::new(row)));
+            }
             Ok(Commit::Blocked(GIVER)) if giver.is_some() => {
                 // They were forgotten meanwhile, and what they gave is counted nowhere any more.
                 giver = None;
@@ -158,7 +165,7 @@ pub async fn taken_back(ctx: &Context, sparkle: &Entry) -> Result<Taken> {
             None => None,
         };
         match (found(dynamo, server_id, &entry).await.map_err(unknown)?, uncertain) {
-            (Some(row), _) if row.event_id == Some(cause.id.0) => return Ok(Taken::Back(row)),
+            (Some(row), _) if row.event_id == Some(cause.id.0) => return Ok(Taken::Back(Box::new(row))),
             (Some(_), _) => return Ok(Taken::Before),
             (None, Some(error)) if rev == Some(receiver.rev) => return Err(error.into()),
             (None, _) => {}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::cause::Cause;
 use crate::clock::{Clock, Timestamp};
-use crate::commands::{Found, Registry, undo};
+use crate::commands::{Found, Registry, leaderboard, undo};
 use crate::context::{Answer, Caller, Context, Discord, Door, Error, Instance, Press, Reply, Row, Services};
 use crate::counts::Tally;
 use crate::dynamo::embedded::Embedded;
@@ -76,7 +76,7 @@ impl Stage {
         for person in [ANN, BOB, MOD] {
             services.noted.note(&dynamo, person, SERVER).await.unwrap();
         }
-        let registry = Registry::new(const { &[FEATURE, undo::FEATURE] });
+        let registry = Registry::new(const { &[FEATURE, undo::FEATURE, leaderboard::FEATURE] });
         let settings = Settings::new(SERVER);
         Self { services, engine, faults, clock, registry, events: AtomicU64::default(), settings }
     }
@@ -406,6 +406,10 @@ async fn commands_cost_what_they_may() {
     assert_eq!(costs[1], Units { read: 2.0, write: 9.0 });
     assert_eq!(costs[2], Units { read: 2.0, write: 9.0 });
     assert_eq!(button, Units { read: 2.0, write: 9.0 });
+    for line in [".sparkles top", ".sparkles top week", ".leaderboard commands", ".leaderboard djs day"] {
+        let (_, read) = stage.cost(ANN, line).await;
+        assert_eq!(read, Units { read: 0.5, write: 0.0 }, "{line}");
+    }
     for reading in &costs[3..] {
         assert!(reading.read <= 1.5 && reading.write == 0.0, "{reading:?}");
     }
@@ -453,6 +457,30 @@ async fn fill(stage: &Stage, total: u64) {
     let head = stage.head(BOB).await;
     let full = Sparkles { total_sparkles: i64::try_from(total).unwrap(), rev: total, ..head };
     stage.dynamo().put(&full).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_board_is_read_once_a_minute_and_knows_own_sparkles() {
+    let stage = Stage::new().await;
+    stage.says(ANN, ".sparkle @bob").await;
+    let ctx = |who: u64| {
+        let event = stage.clock.now().snowflake() + stage.events.fetch_add(1, Ordering::SeqCst);
+        context(&stage.services, Cause::new(event, SERVER, who), stage.settings.clone())
+    };
+    let board = async |line: &str| {
+        let (answer, units) = measured(stage.run(ctx(BOB), line)).await;
+        (shown(answer), units.read)
+    };
+    let one = "[🏆 Sparkles - all time]\n🥇 @bob - **1**\nYou: 1st with 1".to_owned();
+    assert_eq!(board(".sparkles top").await, (one, 0.5));
+    assert!(shown(stage.run(ctx(MOD), ".sparkle @bob").await).starts_with("@mod sparkled"));
+    stage.clock.advance(Duration::from_secs(40));
+    let two = "[🏆 Sparkles - all time]\n🥇 @bob - **2**\nYou: 1st with 2\n-# 40 seconds old".to_owned();
+    assert_eq!(board(".sparkles top").await, (two, 0.0));
+    assert!(shown(stage.run(ctx(MOD), ".sparkles undo").await).starts_with("↩️"));
+    stage.clock.advance(Duration::from_secs(20));
+    let one = "[🏆 Sparkles - all time]\n🥇 @bob - **1**\nYou: 1st with 1".to_owned();
+    assert_eq!(board(".sparkles top").await, (one, 0.5));
 }
 
 #[tokio::test]

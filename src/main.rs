@@ -119,7 +119,7 @@ async fn move_data(options: config::Data) -> anyhow::Result<Exit> {
             let how = data::How { dry_run: *dry_run, overwrite: *overwrite };
             data::import(&options, file, how, &tell).await?
         }
-        DataAct::Verify { file } => data::verify(&options, file, &tell).await?,
+        DataAct::Verify { file } => data::verify(file, &tell).await?,
     };
     print!("{report}");
     Ok(Exit::Asked)

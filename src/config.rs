@@ -37,6 +37,8 @@ pub enum Role {
     Doctor(Box<Run>),
     /// Ask the bot on this machine, at the address in HTTP, whether it is well: for a container's health check
     Health(Health),
+    /// Take over, export, import and compare records
+    Data(Box<Data>),
     /// Print a completion script for a shell
     Completions {
         /// The shell to complete for
@@ -92,6 +94,67 @@ pub struct Tables {
     pub store: Store,
     #[command(flatten)]
     pub log: Log,
+}
+
+#[derive(Debug, Args)]
+pub struct Data {
+    #[command(subcommand)]
+    pub act: DataAct,
+    /// A server besides those that the bot is in, by id; may be given again
+    #[arg(long, value_parser = snowflake)]
+    pub guild: Vec<u64>,
+    /// What the original bot was called: its usage totals are under this name
+    #[arg(long, env = "BOT_NAME", default_value = "errbot")]
+    pub bot_name: String,
+    #[command(flatten)]
+    pub discord: Discord,
+    #[command(flatten)]
+    pub store: Store,
+    #[command(flatten)]
+    pub log: Log,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DataAct {
+    /// Take over the tables of the original Python bot, in place; stop every bot that uses them first
+    Adopt(Adopt),
+    /// Write everything that the bot keeps into a file
+    Export {
+        /// The file to write, which must not be there yet
+        file: PathBuf,
+    },
+    /// Put what a file holds into the tables; what is different here is kept
+    Import {
+        /// A file that `mneme data export` wrote
+        file: PathBuf,
+        /// Only compare
+        #[arg(long)]
+        dry_run: bool,
+        /// Replace what is different here
+        #[arg(long)]
+        overwrite: bool,
+    },
+    /// Restore a file into empty tables, in memory, and compare
+    Verify {
+        /// A file that `mneme data export` wrote
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Adopt {
+    /// Only tell what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Whose names were banned: a file with a line name#1234,id for each
+    #[arg(long, value_name = "FILE")]
+    pub bans: Option<PathBuf>,
+    /// Leave out banned names that nobody knows the id of
+    #[arg(long)]
+    pub ignore_unresolved_bans: bool,
+    /// Put back what an adoption changed and nobody has changed since, from its journal
+    #[arg(long, value_name = "JOURNAL", conflicts_with_all = ["dry_run", "bans", "ignore_unresolved_bans"])]
+    pub revert: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, Subcommand)]
@@ -249,6 +312,10 @@ impl Cli {
         // What belongs to all of `tables` may also stand behind `create` or `check`.
         let mut command = Self::command()
             .mut_subcommand("tables", |tables| tables.mut_args(|argument| argument.global(true)))
+            .mut_subcommand("data", |data| {
+                let data = data.mut_subcommands(|act| act.mut_args(choose_variable));
+                data.mut_args(|argument| argument.global(true))
+            })
             .mut_subcommands(|role| role.mut_args(choose_variable));
         let matches =
             command.try_get_matches_from_mut(args).map_err(|error| name_variable(error, &command))?;

@@ -10,9 +10,11 @@
 //! - what people type: [`context`] (what a command can reach and return), [`commands`] (one file per
 //!   feature), [`calendar`] (times in words), [`markdown`] (text that is safe to send)
 //! - who speaks Discord: [`bot`] for the bot, [`sim`] for a Discord to try and test it on
-//! - the roles of the executable: [`run`], [`playground`] (all of it in one process), [`doctor`]
+//! - the roles of the executable: [`run`], [`playground`] (all of it in one process), [`doctor`],
+//!   [`data`] (moving records, [`adopt`]: from the original bot)
 //! - the faces: [`web`]
 
+pub mod adopt;
 pub mod bans;
 pub mod bot;
 pub mod calendar;
@@ -24,6 +26,7 @@ pub mod context;
 pub mod cooldowns;
 pub mod copies;
 pub mod counts;
+pub mod data;
 pub mod doctor;
 pub mod due;
 pub mod dynamo;

@@ -3,12 +3,12 @@
 use anyhow::{Context, bail};
 use clap::CommandFactory;
 use mneme::bot::Exit;
-use mneme::config::{self, Cli, LogFormat, Role, TablesAct};
+use mneme::config::{self, Cli, DataAct, LogFormat, Role, TablesAct};
 use mneme::dynamo::connect::Connected;
 use mneme::finding::State;
 use mneme::run::{instance, open_store};
 use mneme::tasks::Tasks;
-use mneme::{doctor, playground, run, tables, telemetry, web};
+use mneme::{data, doctor, playground, run, tables, telemetry, web};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
@@ -68,6 +68,10 @@ async fn start(role: Role) -> anyhow::Result<Exit> {
             println!("{}", web::ask_health(options.web.http, options.ready).await?);
             Ok(Exit::Asked)
         }
+        Role::Data(options) => {
+            start_logging(&options.log)?;
+            move_data(*options).await
+        }
         Role::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "mneme", &mut std::io::stdout());
             Ok(Exit::Asked)
@@ -103,6 +107,22 @@ async fn until_signalled(
         outcome = work => outcome,
         () = signals => Ok(Exit::Asked),
     }
+}
+
+/// What is done goes to the error output, what came of it to the output.
+async fn move_data(options: config::Data) -> anyhow::Result<Exit> {
+    let tell = |line: &str| eprintln!("{line}");
+    let report = match &options.act {
+        DataAct::Adopt(adopt) => data::adopt(&options, adopt, &tell).await?,
+        DataAct::Export { file } => data::export(&options, file, &tell).await?,
+        DataAct::Import { file, dry_run, overwrite } => {
+            let how = data::How { dry_run: *dry_run, overwrite: *overwrite };
+            data::import(&options, file, how, &tell).await?
+        }
+        DataAct::Verify { file } => data::verify(file, &tell).await?,
+    };
+    print!("{report}");
+    Ok(Exit::Asked)
 }
 
 async fn show_tables(options: config::Tables) -> anyhow::Result<Exit> {

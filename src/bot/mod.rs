@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serenity::all::{
-    ApplicationFlags, Cache, CreateAllowedMentions, GatewayError, GatewayIntents, GuildId, Http, HttpBuilder,
+    ApplicationFlags, Cache, CreateAllowedMentions, GatewayError, GatewayIntents, GuildId, GuildPagination,
+    Http, HttpBuilder,
 };
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -205,6 +206,24 @@ async fn keep_asking(settings: &Settings) -> Result<Connection, Exit> {
 fn status(error: &serenity::Error) -> Option<u16> {
     let serenity::Error::Http(error) = error else { return None };
     error.status_code().map(|status| status.as_u16())
+}
+
+/// Servers asked for at a time: the most that Discord gives.
+const SERVERS_A_PAGE: u64 = 200;
+
+/// The ids of the servers that the bot is in, as Discord's REST API tells them: no shard has to be connected.
+pub async fn servers(settings: &Settings) -> anyhow::Result<Vec<u64>> {
+    let (http, _) = http(settings)?;
+    let mut servers: Vec<u64> = Vec::new();
+    loop {
+        let last = servers.last().map(|id| GuildPagination::After(GuildId::new(*id)));
+        let page = http.get_guilds(last, Some(SERVERS_A_PAGE)).await?;
+        let full = page.len() as u64 == SERVERS_A_PAGE;
+        servers.extend(page.into_iter().map(|server| server.id.get()));
+        if !full {
+            return Ok(servers);
+        }
+    }
 }
 
 fn content_flags() -> ApplicationFlags {

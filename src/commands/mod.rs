@@ -27,7 +27,7 @@ mod ping;
 mod play;
 pub mod privacy;
 mod qrcode;
-mod remember;
+pub mod remember;
 mod remind;
 mod render;
 mod settings;

@@ -33,6 +33,7 @@ mod meter;
 mod personal;
 mod privacy;
 mod query;
+pub mod raw;
 mod record;
 pub mod schema;
 #[cfg(test)]

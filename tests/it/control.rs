@@ -374,7 +374,7 @@ async fn a_rule_holds_for_every_command_through_every_door() {
         }
         for path in command.slash {
             // What Discord itself hides from them, they cannot call.
-            if let Some(answer) = bob.tries_slash(path, &options(command, bob.id)).await {
+            if let Some(answer) = bob.tries_slash(path, &options(command, bob.id, bob.channel)).await {
                 refused(path, command.level, &answer.text());
             }
         }

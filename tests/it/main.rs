@@ -1,5 +1,6 @@
 //! What users see, over the wire, and the conventions that hold the project together.
 
+mod adopt;
 mod chats;
 mod child;
 mod control;

@@ -9,6 +9,7 @@ mod record;
 
 use std::time::Duration;
 
+use crate::commands::confirm::Questions;
 use crate::commands::days::{Day, zone};
 use crate::commands::undo;
 use crate::context::{
@@ -269,11 +270,13 @@ async fn ask_to_stop(ctx: Context) -> Result<Answer> {
         return Ok(format!("Nothing to {} - OK", code("stop")).into());
     }
     let who = ctx.caller.id;
-    let stop = Button { style: Style::Danger, ..Button::new(format!("play-stop:yes.{who}"), "Stop") };
+    let (yes, no) = (format!("play-stop:yes.{who}"), format!("play-stop:no.{who}"));
+    ctx.services.state::<Questions>().ask(&ctx, yes.clone(), no.clone());
+    let stop = Button { style: Style::Danger, ..Button::new(yes, "Stop") };
     let songs = play.queue.len();
     let word = if songs == 1 { "song" } else { "songs" };
     let reply = Reply::from(format!("Stop playing, and empty the queue of {songs} {word}?"))
-        .buttons(vec![stop, Button::new(format!("play-stop:no.{who}"), "Go on")]);
+        .buttons(vec![stop, Button::new(no, "Go on")]);
     Ok(reply.into())
 }
 

@@ -38,8 +38,8 @@ use crate::dynamo::{Query, TableSpec};
 
 use browse::View;
 use call::Call;
-use key::Key;
-use record::Remembered;
+pub use key::Key;
+pub use record::{KIND, Remembered};
 
 pub const FEATURE: Feature = Feature {
     name: "remember",
@@ -53,7 +53,7 @@ pub const FEATURE: Feature = Feature {
     }],
     tables: &[TableSpec::of::<Remembered>(), TableSpec::of::<Tally>()],
     undo: &[Undo {
-        kind: record::KIND,
+        kind: KIND,
         command: "mem undo",
         run: |ctx, row| Box::pin(async move { undo::undo(&Call::of(&ctx), row).await }),
     }],

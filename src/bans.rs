@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::copies::{Copied, Copies};
-use crate::dynamo::{self, Dynamo, Query, Table};
+use crate::dynamo::{self, Dynamo, Personal, Places, Privacy, Query, Reach, Table};
 use crate::history::{Head, Next, Row, Stamp, Thing};
 
 pub use crate::copies::FRESH_FOR;
@@ -119,10 +119,32 @@ impl Ban {
     }
 }
 
+/// Where the bans of a server are; those of the instance are in no server.
+fn scopes(reach: &Reach) -> Vec<String> {
+    vec![if reach.server_id == 0 { Scope::Instance } else { Scope::Server(reach.server_id) }.text()]
+}
+
 impl Table for Ban {
     const NAME: &'static str = "bans";
     const KEY: &'static [&'static str] = &["scope", "subject"];
     const EXPIRES: Option<&'static str> = Some("expires_at");
+    const PERSONAL: Personal = Personal {
+        attributes: &[
+            ("scope", Privacy::None),
+            // A ban that went with the banned would be none.
+            ("subject", Privacy::Stays),
+            ("rev", Privacy::None),
+            ("event_id", Privacy::None),
+            ("by", Privacy::Id),
+            ("at", Privacy::None),
+            ("until", Privacy::None),
+            ("reason", Privacy::Text),
+            ("lifted_at", Privacy::None),
+            ("expires_at", Privacy::None),
+        ],
+        places: Places::Named(scopes),
+        kept: "until it is lifted, and a year longer",
+    };
     type Key = (String, String);
 
     fn key(&self) -> Self::Key {
@@ -165,7 +187,11 @@ pub struct List(BTreeMap<String, Ban>);
 
 impl List {
     async fn read(dynamo: &Dynamo, scope: Scope) -> Result<Self, dynamo::Error> {
-        let bans: Vec<Ban> = dynamo.query_all(Query::<Ban>::of(scope.text()).eventually()).await?;
+        Self::of(dynamo, Query::of(scope.text()).eventually()).await
+    }
+
+    async fn of(dynamo: &Dynamo, query: Query<Ban>) -> Result<Self, dynamo::Error> {
+        let bans: Vec<Ban> = dynamo.query_all(query).await?;
         Ok(Self(bans.into_iter().map(|ban| (ban.subject.clone(), ban)).collect()))
     }
 
@@ -229,6 +255,13 @@ impl Bans {
         }
         let read = async || List::read(dynamo, Scope::Server(server_id)).await;
         self.servers.of(dynamo, server_id, read).await
+    }
+
+    /// The blocks of a server as they are in the store now.
+    pub async fn in_server_now(&self, dynamo: &Dynamo, server_id: u64) -> Result<Arc<List>, dynamo::Error> {
+        let list = List::of(dynamo, Query::of(Scope::Server(server_id).text())).await?;
+        self.servers.changed(server_id, dynamo.now(), |_| Some(list.clone()));
+        Ok(Arc::new(list))
     }
 
     /// Takes in a change that was made here.

@@ -366,19 +366,19 @@ impl Day {
             Self::Weekday(weekday) if today.weekday() == weekday => Some(today),
             Self::Weekday(weekday) | Self::Next(weekday) => today.nth_weekday(1, weekday).ok(),
             Self::Date(date) => Some(date),
-            Self::Yearly { .. } => self.from_year(today.year(), |date| date >= today),
+            Self::Yearly { .. } => self.in_years_from(today.year(), |date| date >= today),
         }
     }
 
     fn second(self, today: Date) -> Option<Date> {
         match self {
             Self::Weekday(weekday) => today.nth_weekday(1, weekday).ok(),
-            _ => self.from_year(today.year(), |date| date > today),
+            _ => self.in_years_from(today.year(), |date| date > today),
         }
     }
 
     /// The first such day; there is a 29th of February in one of eight years in a row at least.
-    fn from_year(self, year: i16, fits: impl Fn(Date) -> bool) -> Option<Date> {
+    fn in_years_from(self, year: i16, fits: impl Fn(Date) -> bool) -> Option<Date> {
         let Self::Yearly { month, day } = self else { return None };
         (year..=year + 8).find_map(|year| Date::new(year, month, day).ok().filter(|date| fits(*date)))
     }

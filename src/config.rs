@@ -217,6 +217,9 @@ pub struct Bot {
     /// Memories that one server may have
     #[arg(long, env = "MAX_MEMORIES", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_memories: u32,
+    /// Days for which the records of a server are kept that has removed the bot
+    #[arg(long, env = "GUILD_GRACE_DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=3_650))]
+    pub guild_grace_days: u32,
     /// Shown by .ping
     #[arg(long, env = "STATUS_PAGE_URL")]
     pub status_page_url: Option<String>,

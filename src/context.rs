@@ -7,6 +7,7 @@
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
@@ -563,6 +564,8 @@ pub struct Instance {
     pub max_memories: usize,
     pub status_page_url: Option<String>,
     pub docs_url: Option<String>,
+    /// How long the records of a server are kept that has removed the bot; `None`: as by default.
+    pub guild_grace_days: Option<u32>,
     pub started_at: Option<Timestamp>,
     pub prices: Prices,
     /// For `.status`: `embedded (data/mneme.db)`, `DynamoDB eu-central-1`.
@@ -591,6 +594,15 @@ impl Default for Prices {
         Self::USUAL
     }
 }
+impl Instance {
+    /// How long the records of a server are kept that has removed the bot.
+    pub fn guild_grace(&self) -> Duration {
+        Duration::from_secs(u64::from(self.guild_grace_days.unwrap_or(GUILD_GRACE_DAYS)) * 86_400)
+    }
+}
+
+/// A server that comes back within a month finds everything as it was.
+pub const GUILD_GRACE_DAYS: u32 = 30;
 
 /// How an event is answered.
 #[derive(Clone, Debug, PartialEq)]

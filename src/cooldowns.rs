@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::cause::{Cause, Taking, Toll};
 use crate::clock::Timestamp;
-use crate::dynamo::{self, Column, Condition, Dynamo, Table, Transaction, Update, Updated};
+use crate::dynamo::{
+    self, Column, Condition, Dynamo, Personal, Places, Privacy, Table, Transaction, Update, Updated,
+};
 
 /// One record of the table `cooldowns`. It is gone when it is over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,10 +23,27 @@ pub struct Taken {
     pub expires_at: i64,
 }
 
+/// Whom a slot is about: `<command>#user#<id>`.
+fn person_in(slot: &str) -> Option<u64> {
+    let (rest, id) = slot.rsplit_once('#')?;
+    rest.ends_with("#user").then(|| id.parse().ok()).flatten()
+}
+
 impl Table for Taken {
     const NAME: &'static str = "cooldowns";
     const KEY: &'static [&'static str] = &["discord_server_id", "slot"];
     const EXPIRES: Option<&'static str> = Some("expires_at");
+    const PERSONAL: Personal = Personal {
+        attributes: &[
+            ("discord_server_id", Privacy::None),
+            ("slot", Privacy::Within(person_in)),
+            ("until", Privacy::None),
+            ("event_id", Privacy::None),
+            ("expires_at", Privacy::None),
+        ],
+        places: Places::Server,
+        kept: "until it is over",
+    };
     type Key = (u64, String);
 
     fn key(&self) -> Self::Key {

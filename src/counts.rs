@@ -16,7 +16,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::clock::Timestamp;
-use crate::dynamo::{Column, Condition, Dynamo, Error, Query, Table, Update, Updated};
+use crate::dynamo::{
+    Column, Condition, Dynamo, Error, Personal, Places, Privacy, Query, Reach, Table, Update, Updated,
+};
 use crate::people::Noted;
 
 /// What a crash can lose.
@@ -59,11 +61,49 @@ impl Table for Tally {
     const NAME: &'static str = "tally";
     const KEY: &'static [&'static str] = &["board", "slot"];
     const EXPIRES: Option<&'static str> = Some("expires_at");
+    const PERSONAL: Personal = Personal {
+        attributes: &[
+            ("board", Privacy::None),
+            ("slot", Privacy::Within(counted_person)),
+            ("expires_at", Privacy::None),
+            ("*", Privacy::None),
+        ],
+        places: Places::Named(boards),
+        kept: "400 days, and as totals as long as the server has me",
+    };
     type Key = (String, String);
 
     fn key(&self) -> Self::Key {
         (self.board.clone(), self.slot.clone())
     }
+}
+
+/// Whom a row of a board about people counts: its slot is `<day>#<person>`.
+fn counted_person(slot: &str) -> Option<u64> {
+    slot.split_once('#')?.1.parse().ok()
+}
+
+/// Rows of days expire after 400 days, so older months are empty.
+const MONTHS: u32 = 14;
+
+/// The boards of a server: by month, and for good.
+fn boards(reach: &Reach) -> Vec<String> {
+    let (by_month, for_good): (&[&str], &[&str]) = match reach.only_people {
+        true => (&["commands", "sparkles", "djs"], &["commands", "djs"]),
+        false => (&["commands", "sparkles", "djs", "usage"], &["commands", "djs", "recalls"]),
+    };
+    let months: Vec<String> = months_back(reach.now).collect();
+    let by_month = by_month.iter().flat_map(|name| months.iter().map(move |month| (*name, month.as_str())));
+    let for_good = for_good.iter().map(|name| (*name, "all"));
+    by_month.chain(for_good).map(|(name, window)| format!("{}/{name}/{window}", reach.server_id)).collect()
+}
+
+/// `2026-05`, `2026-04`, and so on. Days are those of a zone, so the next month may have begun somewhere.
+fn months_back(now: Timestamp) -> impl Iterator<Item = String> {
+    let text = now.plus(Duration::from_secs(86_400)).to_string();
+    let part = |range: std::ops::Range<usize>| text[range].parse::<u32>().unwrap_or_default();
+    let newest = part(0..4) * 12 + part(5..7).saturating_sub(1);
+    (0..MONTHS).map(move |back| newest - back).map(|month| format!("{:04}-{:02}", month / 12, month % 12 + 1))
 }
 
 const EXPIRES_AT: Column<Tally, i64> = Column::new("expires_at");

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::dynamo::Table;
+use crate::dynamo::{Personal, Places, Privacy, Table};
 
 /// One record of the table `due`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +38,20 @@ impl Due {
 impl Table for Due {
     const NAME: &'static str = "due";
     const KEY: &'static [&'static str] = &["hour", "at"];
+    const PERSONAL: Personal = Personal {
+        attributes: &[
+            ("hour", Privacy::None),
+            // Holds an id, like `user_id`; the features take away what they have put here.
+            ("at", Privacy::Id),
+            ("kind", Privacy::None),
+            ("user_id", Privacy::Id),
+            ("code", Privacy::None),
+            ("occ", Privacy::None),
+            ("discord_server_id", Privacy::None),
+        ],
+        places: Places::Nowhere,
+        kept: "until it is done",
+    };
     type Key = (String, String);
 
     fn key(&self) -> Self::Key {
@@ -71,6 +85,11 @@ pub struct Note {
 impl Table for Note {
     const NAME: &'static str = "botdata";
     const KEY: &'static [&'static str] = &["key"];
+    const PERSONAL: Personal = Personal {
+        attributes: &[("key", Privacy::None), ("value", Privacy::None), ("updated_at", Privacy::None)],
+        places: Places::Nowhere,
+        kept: "as long as the bot runs",
+    };
     type Key = String;
 
     fn key(&self) -> Self::Key {

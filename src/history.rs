@@ -16,8 +16,8 @@ use crate::cause::Cause;
 use crate::clock::Timestamp;
 use crate::cooldowns;
 use crate::dynamo::{
-    self, Column, Commit, Condition, Dynamo, Index, KeyAttribute, KeyKind, Projection, Table, TableSpec,
-    Token, Transaction,
+    self, Column, Commit, Condition, Dynamo, Index, KeyAttribute, KeyKind, Personal, Places, Privacy,
+    Projection, Table, TableSpec, Token, Transaction,
 };
 
 mod past;
@@ -71,6 +71,27 @@ impl Table for Revision {
     const KEY: &'static [&'static str] = &["discord_server_id", "entry"];
     const EXPIRES: Option<&'static str> = Some("expires_at");
     const INDEXES: &'static [Index] = &[BY_EVENT];
+    const PERSONAL: Personal = Personal {
+        attributes: &[
+            ("discord_server_id", Privacy::None),
+            ("entry", Privacy::Within(receiver)),
+            ("event_id", Privacy::None),
+            ("op", Privacy::None),
+            ("rev", Privacy::None),
+            ("by", Privacy::Author),
+            ("at", Privacy::None),
+            ("name", Privacy::Text),
+            ("value", Privacy::Text),
+            ("old", Privacy::Text),
+            ("owner", Privacy::Owner),
+            ("total", Privacy::None),
+            ("undoes", Privacy::None),
+            ("batch", Privacy::None),
+            ("expires_at", Privacy::None),
+        ],
+        places: Places::Server,
+        kept: "for a year, or as long as the server wants; the ledger of sparkles longer",
+    };
     type Key = (u64, String);
 
     fn key(&self) -> Self::Key {
@@ -78,10 +99,20 @@ impl Table for Revision {
     }
 }
 
+/// Whose sparkle a row is about, if it is one: a thing is named by a person's id only there.
+fn receiver(entry: &str) -> Option<u64> {
+    entry.strip_prefix("sparkle#")?.split('#').next()?.parse().ok()
+}
+
 impl Revision {
     /// When it happened, as far as the row or its event tells.
     pub fn time(&self) -> Option<Timestamp> {
         self.at.or(self.event_id.map(Timestamp::of_snowflake))
+    }
+
+    /// Whether its words are gone because their author wanted to be forgotten: then nobody knows what it said.
+    pub fn is_erased(&self) -> bool {
+        self.by == Some(0) && self.name.is_none()
     }
 
     /// The kind and the id of the thing that it is a revision of.

@@ -10,7 +10,6 @@ use tracing::{error, info, warn};
 
 use crate::bot::watchdog::Watchdog;
 use crate::bot::{self, Exit};
-use crate::clock::Clock;
 use crate::config::{self, ContentIntent, StoreKind};
 use crate::context::{Discord, Instance, Prices, Services};
 use crate::dynamo::connect::{Connected, Store, StoreConfig, connect};
@@ -68,7 +67,7 @@ async fn serve(
     http: Option<SocketAddr>,
     tasks: &Tasks,
 ) -> anyhow::Result<Exit> {
-    let clock = Clock::system();
+    let clock = connected.dynamo.clock().clone();
     let discord = Discord::new(connection.http.clone(), connection.cache.clone());
     let instance = Instance { started_at: Some(clock.now()), store: connected.description, ..instance };
     let services = Arc::new(Services::new(connected.dynamo, clock, discord, instance));
@@ -106,6 +105,7 @@ pub fn instance(options: &config::Bot) -> Instance {
         status_page_url: options.status_page_url.clone(),
         docs_url: options.docs_url.clone(),
         prices: Prices { reads: options.price_million_reads, writes: options.price_million_writes },
+        guild_grace_days: Some(options.guild_grace_days),
         ..Instance::default()
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::copies::{Copied, Copies};
-use crate::dynamo::{self, Dynamo, Table};
+use crate::dynamo::{self, Dynamo, Personal, Places, Privacy, Table};
 use crate::history::{Head, Row, Stamp, Thing};
 
 /// The kind of their rows in the history.
@@ -158,6 +158,29 @@ impl Settings {
 impl Table for Settings {
     const NAME: &'static str = "settings";
     const KEY: &'static [&'static str] = &["discord_server_id"];
+    const PERSONAL: Personal = Personal {
+        attributes: &[
+            ("discord_server_id", Privacy::None),
+            ("prefix", Privacy::None),
+            ("timezone", Privacy::None),
+            ("memories", Privacy::None),
+            ("unknown_commands", Privacy::None),
+            ("stats", Privacy::None),
+            ("history_days", Privacy::None),
+            ("sparkles_per_day", Privacy::None),
+            ("play", Privacy::None),
+            ("rules", Privacy::Stays),
+            ("cooldowns", Privacy::None),
+            ("rev", Privacy::None),
+            ("event_id", Privacy::None),
+            ("updated_by", Privacy::Id),
+            ("updated_at", Privacy::None),
+            ("adopted_at", Privacy::None),
+            ("left_at", Privacy::None),
+        ],
+        places: Places::Server,
+        kept: "as long as the server has me; rules that name you stay",
+    };
     type Key = u64;
 
     fn key(&self) -> Self::Key {

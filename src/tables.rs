@@ -7,15 +7,13 @@ use std::fmt::Write;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::commands::ALL;
+use crate::commands;
 use crate::dynamo::schema::Made;
 use crate::dynamo::{Index, KeyAttribute, Projection, TableSpec};
-use crate::history;
 
 /// All tables.
 pub fn all() -> Vec<TableSpec> {
-    let features = ALL.iter().flat_map(|feature| feature.tables);
-    history::TABLES.iter().chain(features).copied().collect()
+    commands::tables()
 }
 
 /// What became of a table that was to be created, in one word.
@@ -142,6 +140,24 @@ mod tests {
     fn no_table_is_there_twice() {
         let names: BTreeSet<_> = all().iter().map(|table| table.name).collect();
         assert_eq!(names.len(), all().len());
+    }
+
+    /// Otherwise something about a person would be neither shown to them nor forgotten.
+    #[test]
+    fn every_attribute_has_a_privacy_class() {
+        for table in all() {
+            let name = table.name;
+            let attributes = (table.attributes)();
+            assert!(!attributes.is_empty(), "{name} tells no attributes");
+            for attribute in &attributes {
+                assert!(table.personal.class(attribute).is_some(), "{name}.{attribute} has no privacy class");
+            }
+            for (declared, _) in table.personal.attributes {
+                let known = attributes.contains(declared) || attributes.contains(&"*");
+                assert!(known, "{name} has no attribute {declared}, but a class for it");
+            }
+            assert!(!table.personal.kept.is_empty(), "{name} does not say how long it is kept");
+        }
     }
 
     #[tokio::test]

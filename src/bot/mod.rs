@@ -26,6 +26,7 @@ use crate::bans;
 use crate::commands::{ALL, Registry};
 use crate::context::Services;
 use crate::tasks::Tasks;
+use crate::telemetry;
 
 mod answer;
 mod doors;
@@ -150,6 +151,7 @@ pub struct Connection {
 /// off: it builds its own requests, and they and the token would go to discord.com. So both are set here and
 /// nowhere else.
 fn http(settings: &Settings) -> anyhow::Result<(Http, GlobalLimit)> {
+    telemetry::hide(settings.token.expose_secret());
     let client = reqwest::Client::builder()
         .connect_timeout(CONNECT_LIMIT)
         .timeout(settings.patience.request)

@@ -20,9 +20,11 @@ use serenity::async_trait;
 use serenity::collector::collect;
 use tokio::time::{Instant, interval, timeout};
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::bot::{Bot, Connection, hear, watchdog};
+use crate::commands::privacy;
+use crate::dynamo;
 use crate::telemetry::{GATEWAY_IDLE_TURNS, KindLabels, LINES_A_TURN};
 
 /// How long shards may take to close.
@@ -163,6 +165,15 @@ impl Handler {
         let servers = i64::try_from(gateway.cache.guild_count()).unwrap_or(i64::MAX);
         self.bot.services.metrics.servers.set(servers);
     }
+
+    fn report(&self, noted: Result<(), dynamo::Error>) {
+        if let Err(error) = noted {
+            error!(
+                error = &error as &dyn std::error::Error,
+                "coming or going of a server could not be noted"
+            );
+        }
+    }
 }
 
 #[async_trait]
@@ -184,13 +195,22 @@ impl EventHandler for Handler {
         info!(shard = gateway.shard_id.0, "resumed");
     }
 
-    async fn guild_create(&self, gateway: Gateway, _: Guild, _: Option<bool>) {
+    async fn guild_create(&self, gateway: Gateway, guild: Guild, is_new: Option<bool>) {
         self.count_servers(&gateway);
+        if is_new == Some(true) {
+            let noted = privacy::server_joined(&self.bot.services, guild.id.get()).await;
+            self.report(noted);
+        }
     }
 
     async fn guild_delete(&self, gateway: Gateway, gone: UnavailableGuild, _: Option<Guild>) {
         info!(server_id = gone.id.get(), "a server is gone");
         self.count_servers(&gateway);
+        // Unavailable: Discord has lost sight of it, not we of Discord.
+        if !gone.unavailable {
+            let noted = privacy::server_left(&self.bot.services, gone.id.get()).await;
+            self.report(noted);
+        }
     }
 
     async fn message(&self, gateway: Gateway, message: Message) {

@@ -6,9 +6,16 @@
 use std::collections::BTreeMap;
 
 use crate::context::{Command, Control, Feature, Menu};
+use crate::dynamo::TableSpec;
+use crate::history as past;
 
 mod about;
+mod admin;
+mod audit;
+mod ban;
+mod block;
 mod boards;
+pub mod confirm;
 mod days;
 mod due;
 mod echo;
@@ -17,12 +24,14 @@ pub mod history;
 mod leaderboard;
 mod pages;
 mod ping;
-mod play;
+pub mod play;
+pub mod privacy;
 mod qrcode;
 pub mod remember;
 mod remind;
+mod render;
 mod settings;
-mod sparkle;
+pub mod sparkle;
 pub mod stats;
 pub mod undo;
 mod whoami;
@@ -30,6 +39,10 @@ mod whoami;
 /// In alphabetical order.
 pub const ALL: &[Feature] = &[
     about::FEATURE,
+    admin::FEATURE,
+    audit::FEATURE,
+    block::FEATURE,
+    confirm::FEATURE,
     due::FEATURE,
     echo::FEATURE,
     help::FEATURE,
@@ -37,9 +50,11 @@ pub const ALL: &[Feature] = &[
     leaderboard::FEATURE,
     ping::FEATURE,
     play::FEATURE,
+    privacy::FEATURE,
     qrcode::FEATURE,
     remember::FEATURE,
     remind::FEATURE,
+    render::FEATURE,
     settings::FEATURE,
     sparkle::FEATURE,
     stats::FEATURE,
@@ -78,6 +93,12 @@ pub fn named(name: &str) -> Option<&'static Command> {
 pub fn with_form(form: &str) -> Option<&'static Command> {
     let has = |command: &&Command| command.prefix.contains(&form) || command.slash.contains(&form);
     ALL.iter().flat_map(|feature| feature.commands).find(has)
+}
+
+/// All tables.
+pub fn tables() -> Vec<TableSpec> {
+    let features = ALL.iter().flat_map(|feature| feature.tables);
+    past::TABLES.iter().chain(features).copied().collect()
 }
 
 /// Command names have at most three words: `mem`, `mem edit`.

@@ -3,13 +3,15 @@
 //! All of it is one record, in [`part`]s with a text value each, so that setting, taking back and showing
 //! them is the same for a setting, a rule and a cooldown.
 
-use crate::bans::Ban;
 use crate::context::{Answer, Command, Control, Feature, Kind, Level, Param, Pays, Place, Undo};
 use crate::context::{Result, Services};
 use crate::cooldowns::Taken;
 use crate::dynamo::TableSpec;
 use crate::people::Person;
 use crate::settings::Settings;
+
+pub use cooldown::duration;
+pub use rules::plain as plain_name;
 
 mod cooldown;
 pub mod part;
@@ -30,12 +32,7 @@ pub const FEATURE: Feature = Feature {
             })
         },
     }],
-    tables: &[
-        TableSpec::of::<Settings>(),
-        TableSpec::of::<Person>(),
-        TableSpec::of::<Taken>(),
-        TableSpec::of::<Ban>(),
-    ],
+    tables: &[TableSpec::of::<Settings>(), TableSpec::of::<Person>(), TableSpec::of::<Taken>()],
     undo: &[
         Undo { kind: part::SETTING, command: "settings", run: |ctx, row| Box::pin(part::undo(ctx, row)) },
         Undo { kind: part::RULE, command: "rules", run: |ctx, row| Box::pin(part::undo(ctx, row)) },

@@ -203,9 +203,18 @@ impl Discord {
         }
     }
 
-    /// Whether the bot is in a server, as far as the gateway told.
-    pub fn knows_server(&self, server_id: u64) -> bool {
-        self.cache.guild(GuildId::new(server_id)).is_some()
+    /// What a server is called, if the gateway told.
+    pub fn server_name(&self, server_id: u64) -> Option<String> {
+        Some(self.cache.guild(GuildId::new(server_id))?.name.clone())
+    }
+
+    /// Whether the bot is in a server. Unknown is an error, never `false`.
+    pub async fn is_in(&self, server_id: u64) -> anyhow::Result<bool> {
+        match self.http.get_guild(GuildId::new(server_id)).await {
+            Ok(_) => Ok(true),
+            Err(error) if matches!(status(&error), Some(403 | 404)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The channel of direct messages with a person; `None` if Discord opens none. Unknown is an error.

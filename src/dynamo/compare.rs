@@ -240,7 +240,7 @@ fn expires(table: &TableSpec, found: Option<String>) -> Option<Kind> {
 mod tests {
     use super::*;
     use crate::dynamo::testing::embedded;
-    use crate::dynamo::{KeyAttribute, KeyKind};
+    use crate::dynamo::{KeyAttribute, KeyKind, Personal};
 
     const fn text(name: &'static str) -> KeyAttribute {
         KeyAttribute { name, kind: KeyKind::Text }
@@ -254,6 +254,8 @@ mod tests {
         range: Some(text("name")),
         expires: Some("expires_at"),
         indexes: &[BY_DATE],
+        personal: Personal::UNDECLARED,
+        attributes: Vec::new,
     };
 
     /// What is wrong with the table that the first declaration makes, by the second.

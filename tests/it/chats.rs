@@ -16,9 +16,10 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use mneme::context::Instance;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Discord, Person, people_server, start, without_times};
+use crate::harness::{Answer, Discord, Person, instance, memory, people_server, start, without_times};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Door {
@@ -254,4 +255,32 @@ async fn songs_are_queued() {
 #[tokio::test]
 async fn cooldowns_are_taken() {
     played_through_every_door("cooldown.chat").await;
+}
+
+#[tokio::test]
+async fn people_see_what_is_kept_about_them() {
+    played_through_every_door("privacy.chat").await;
+}
+
+#[tokio::test]
+async fn people_are_blocked_and_changes_are_listed() {
+    played_through_every_door("block.chat").await;
+}
+
+#[tokio::test]
+async fn owners_do_what_only_they_can() {
+    let discord = Discord::start().await;
+    let server = |name: &str| {
+        discord.simulator.change(|world| {
+            people_server(world, name);
+            world.guild(name).id()
+        })
+    };
+    let admin_guilds = ["zoo", "farm", "park"].map(server).to_vec();
+    let owners = Instance { bot_owners: vec![discord.id("olga")], admin_guilds, ..instance() };
+    let bot = discord.bot(memory().await, owners).await;
+    discord.called("PUT /applications/{a}/guilds/{g}/commands", 3).await;
+    played(&discord, "owners-only.chat").await;
+    bot.stop().await;
+    discord.end().await;
 }

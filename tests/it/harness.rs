@@ -10,8 +10,12 @@ use std::time::Duration;
 
 use futures::stream::{self, BoxStream, StreamExt};
 use mneme::bot::{self, Exit, Patience};
+use mneme::clock::Clock;
 use mneme::context::Instance;
 use mneme::dynamo::connect::{Connected, Store, StoreConfig, connect};
+use mneme::dynamo::embedded::Embedded;
+use mneme::dynamo::faults::Faults;
+use mneme::dynamo::testing::over;
 use mneme::sim::{Act, ActError, Id, Record, Seen, Simulator, World};
 use mneme::tasks::Tasks;
 use mneme::{dynamo, playground, run, tables, telemetry};
@@ -102,6 +106,16 @@ pub async fn start_impatient(world: World) -> Stage {
     let discord = Discord::with(world).await;
     let bot = discord.bot_with(discord.impatient(), memory().await, instance()).await;
     Stage { discord, bot }
+}
+
+/// A handle to an engine, by a clock that is ahead by this much, as an instance on another machine has it.
+pub fn store_ahead(engine: &Embedded, ahead: Duration) -> Connected {
+    Connected {
+        dynamo: over(engine, Clock::ahead(ahead), &Faults::new()),
+        embedded: Some(engine.clone()),
+        way: None,
+        description: "embedded (in memory)".into(),
+    }
 }
 
 /// The world that tests play in.
@@ -456,6 +470,14 @@ impl Person<'_> {
         let act = Act::Menu { channel: self.channel, message, command: menu.to_owned() };
         let interaction = id(&self.act(act).expect("the menu is there")["interaction"]);
         self.modal(&mut seen, interaction).await
+    }
+
+    /// The same where it is refused.
+    pub async fn opens_refused(&self, menu: &str, message: Id) -> Answer {
+        let mut seen = self.watch();
+        let act = Act::Menu { channel: self.channel, message, command: menu.to_owned() };
+        let interaction = id(&self.act(act).expect("the menu is there")["interaction"]);
+        self.response(&mut seen, interaction, None).await
     }
 
     /// A slash command that answers with a modal.

@@ -3,6 +3,7 @@
 mod adopt;
 mod chats;
 mod child;
+mod control;
 mod doctor;
 mod doors;
 mod endpoint;
@@ -15,8 +16,10 @@ mod kill;
 mod ledger;
 mod memories;
 mod once;
+mod privacy;
 mod process;
 mod random;
+mod reminders;
 mod schedules;
 mod sending;
 mod sparkles;

@@ -137,7 +137,7 @@ async fn totals_and_costs_are_shown() {
     );
     assert_eq!(asked.text(), expected);
     let remembered = ann.slash("stats command", &[("name", json!("remember"))]).await.text();
-    assert!(remembered.contains("\n**Units per run: 2.5 RRU, 6 WRU**\n"), "{remembered}");
+    assert!(remembered.contains("\n**Units per run: 3 RRU, 6 WRU**\n"), "{remembered}");
     let suggested = ann.types("stats command", "name", "mem e").await;
     assert_eq!(suggested, ["mem edit"]);
     assert!(ann.says(".stats cost").await.starts_with("⛔"));

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::dynamo::Table;
+use crate::dynamo::{Personal, Places, Privacy, Table};
 use crate::history::{Head, Next, Row, Stamp, Thing};
 
 /// The kind of its rows in the history.
@@ -54,9 +54,33 @@ fn is_adopted(rev: &u64) -> bool {
     *rev == 0
 }
 
+const SONG: &[(&str, Privacy)] = &[
+    ("title", Privacy::Text),
+    ("url", Privacy::Text),
+    ("text", Privacy::Text),
+    ("by", Privacy::Subject),
+    ("channel", Privacy::None),
+    ("seconds", Privacy::None),
+    ("event", Privacy::None),
+];
+
 impl Table for Play {
     const NAME: &'static str = "play";
     const KEY: &'static [&'static str] = &["discord_server_id"];
+    const PERSONAL: Personal = Personal {
+        attributes: &[
+            ("discord_server_id", Privacy::None),
+            ("stats", Privacy::Stays),
+            ("songs", Privacy::None),
+            ("seconds", Privacy::None),
+            ("queue", Privacy::Each(SONG)),
+            ("rev", Privacy::None),
+            ("event_id", Privacy::None),
+            ("updated_at", Privacy::None),
+        ],
+        places: Places::Server,
+        kept: "while a song waits",
+    };
     type Key = u64;
 
     fn key(&self) -> Self::Key {

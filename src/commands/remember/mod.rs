@@ -34,7 +34,7 @@ use crate::context::{
     Place, Reply, Result, Services, Target, Undo, not_a_person, refuse,
 };
 use crate::counts::{Counts, Tally};
-use crate::dynamo::TableSpec;
+use crate::dynamo::{Query, TableSpec};
 
 use browse::View;
 use call::Call;
@@ -413,6 +413,22 @@ fn background(services: Arc<Services>, shutdown: CancellationToken) -> BoxFuture
             lists.run(&services.dynamo, shutdown.clone()),
         );
     })
+}
+
+/// Takes away the counts of the memories that a person owns: their keys are that person's words.
+pub async fn forget(services: &Services, server_id: u64, person: u64) -> Result<(), crate::dynamo::Error> {
+    services.state::<Counts>().flush(&services.dynamo, &services.noted).await?;
+    let all: Vec<Remembered> = services.dynamo.query_all(Query::<Remembered>::of(server_id)).await?;
+    for memory in all.iter().filter(|memory| memory.created_by == Some(person)) {
+        services.dynamo.delete::<Tally>(recalls::row_of(server_id, &memory.rem_key)).await?;
+    }
+    Ok(())
+}
+
+/// Lets go of what this process keeps in memory of a server's memories, because they were changed behind its
+/// back.
+pub fn forget_list(services: &Services, server_id: u64) {
+    services.state::<lists::Lists>().let_go(server_id);
 }
 
 fn answer(reply: Result<Reply>) -> Result<Answer> {

@@ -307,6 +307,9 @@ pub async fn restore_chosen(call: &Call, fields: &str, chosen: &str) -> Result<R
 
 async fn restore_row(call: &Call, thing: &Thing, row: Revision) -> Result<Reply> {
     let key = Key::read(&thing.id)?;
+    if row.is_erased() {
+        return refuse(format!("⚠ I don't keep any more what revision {} of {key} said", row.rev));
+    }
     let state = State::of(&row);
     let changed = call.change(&key, |head| {
         let head = head.ok_or(No::NotFound)?;

@@ -39,6 +39,11 @@ fn slot(key: &str) -> String {
     format!("00#{key}")
 }
 
+/// The row of the board that counts a memory.
+pub fn row_of(server_id: u64, key: &str) -> (String, String) {
+    (board(server_id), slot(key))
+}
+
 /// The key that a row of the board is about.
 pub fn key_in(slot: &str) -> &str {
     slot.split_once('#').map_or(slot, |(_, key)| key)

@@ -136,6 +136,7 @@ fn revert(call: &Call, head: &Remembered, undone: &Undone) -> std::result::Resul
 
 fn state_before(head: &Remembered, undone: &Undone) -> Result<State> {
     match (&undone.before, &undone.row.old) {
+        (Some(before), _) if before.is_erased() => Err(not_kept(head)),
         (Some(before), _) => Ok(State::of(before)),
         (None, Some(value)) => Ok(State::Value(value.clone())),
         (None, None) if undone.row.rev <= 1 => Ok(State::Forgotten),

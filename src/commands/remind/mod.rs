@@ -19,7 +19,8 @@ use crate::context::{
     Answer, Args, Choice, Command, Context, Control, Error, Feature, Job, Kind, Level, Param, Place, Reply,
     Result, Services,
 };
-use crate::dynamo::{Dynamo, TableSpec};
+use crate::due::Due;
+use crate::dynamo::{Dynamo, Query, Table, TableSpec};
 use crate::settings::Settings;
 
 use ask::{Asked, Whom};
@@ -173,6 +174,15 @@ impl Call {
     fn actor(&self) -> u64 {
         self.cause.actor_id
     }
+}
+
+/// Takes away what is due of a person's reminders. The reminders themselves say whose they are.
+pub async fn forget(services: &Services, person: u64) -> Result<(), crate::dynamo::Error> {
+    let all: Vec<Reminder> = services.dynamo.query_all(Query::<Reminder>::of(person)).await?;
+    for reminder in all {
+        services.dynamo.delete::<Due>(reminder.due().key()).await?;
+    }
+    Ok(())
 }
 
 fn answer(reply: Result<Reply>) -> Result<Answer> {

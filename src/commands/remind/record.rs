@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::Timestamp;
 use crate::due::Due;
-use crate::dynamo::{Column, Table};
+use crate::dynamo::{Column, Personal, Places, Privacy, Table};
 use crate::markdown;
 
 /// The kind of its records in `due`.
@@ -55,6 +55,26 @@ impl Table for Reminder {
     const NAME: &'static str = "reminders";
     const KEY: &'static [&'static str] = &["user_id", "code"];
     const EXPIRES: Option<&'static str> = Some("expires_at");
+    const PERSONAL: Personal = Personal {
+        attributes: &[
+            ("user_id", Privacy::Subject),
+            ("code", Privacy::None),
+            ("text", Privacy::Text),
+            ("channel_id", Privacy::None),
+            ("discord_server_id", Privacy::None),
+            ("due_at", Privacy::None),
+            ("created_at", Privacy::None),
+            ("occ", Privacy::None),
+            ("state", Privacy::None),
+            ("lease_by", Privacy::None),
+            ("lease_until", Privacy::None),
+            ("event_id", Privacy::None),
+            ("message_id", Privacy::None),
+            ("expires_at", Privacy::None),
+        ],
+        places: Places::Person,
+        kept: "for 7 days after they have come",
+    };
     type Key = (u64, String);
 
     fn key(&self) -> Self::Key {

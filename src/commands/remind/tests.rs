@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::cause::Cause;
 use crate::clock::{Clock, Timestamp};
-use crate::context::{Discord, Error, Instance, Reply, Result, Row, Services};
+use crate::context::{Delivery, Discord, Error, Instance, Letter, Progress, Reply, Result, Row, Services};
 use crate::due::Due;
 use crate::dynamo::faults::{Fault, Faults, Rates};
 use crate::dynamo::testing::{engine, over};
@@ -15,7 +15,7 @@ use crate::settings::Settings;
 
 use super::ask::{self, Asked, Whom};
 use super::record::{Reminder, State};
-use super::{Call, change, zone};
+use super::{Call, change, deliver, zone};
 
 const ANN: u64 = 100_000_000_000_000_001;
 const BOB: u64 = 100_000_000_000_000_002;
@@ -248,6 +248,31 @@ async fn reminders_cost_what_is_budgeted() {
     within("snooze", units, 1.0, 6.0);
     let (_, units) = measured(change::cancel(&stage.call(ANN), &code)).await;
     within("cancel", units, 1.0, 4.0);
+}
+
+#[tokio::test]
+async fn bringing_a_reminder_costs_what_is_budgeted() {
+    let stage = Stage::new().await;
+    let sent = Arc::new(AtomicU64::new(0));
+    let count = sent.clone();
+    stage.services.discord.lend(Arc::new(move |_, letter: Letter| {
+        assert!(letter.nonce.len() <= 22 && letter.channel_id == 5, "{letter:?}");
+        let message_id = count.fetch_add(1, Ordering::SeqCst) + 1;
+        Box::pin(async move { Delivery::Sent(message_id) })
+    }));
+    shown(ask::remind(&stage.call(ANN), Whom::Here, Asked::Line("in 1h to x")).await);
+    let due = stage.due().await.remove(0);
+    stage.clock.advance(Duration::from_secs(3_600));
+    let (done, units) = measured(deliver::deliver(stage.services.clone(), due.clone())).await;
+    assert_eq!(done.unwrap(), Progress::Done);
+    println!("fire: {units:?}");
+    assert!(units.read == 0.0 && units.write <= 5.0, "{units:?}");
+    let reminder = stage.only().await;
+    assert_eq!((reminder.state, reminder.message_id), (State::Sent, Some(1)));
+    // An instance that comes late finds nothing to do.
+    let again = deliver::deliver(stage.services.clone(), due).await;
+    assert_eq!((again.unwrap(), sent.load(Ordering::SeqCst)), (Progress::Done, 1));
+    assert_eq!(stage.due().await, vec![]);
 }
 
 /// Whatever gets lost on the way, what was acknowledged is so, and a reminder is due exactly while it waits.

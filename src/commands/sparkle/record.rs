@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::dynamo::{Column, Condition, Table};
+use crate::dynamo::{Column, Condition, Personal, Places, Privacy, Table};
 use crate::history::{Revision, Thing};
 
 /// The kind of the ledger's rows in the history.
@@ -56,6 +56,25 @@ fn is_adopted(rev: &u64) -> bool {
 impl Table for Sparkles {
     const NAME: &'static str = "sparkle";
     const KEY: &'static [&'static str] = &["discord_server_id", "discord_handle"];
+    const PERSONAL: Personal = Personal {
+        attributes: &[
+            ("discord_server_id", Privacy::None),
+            ("discord_handle", Privacy::Within(|digits| digits.parse().ok())),
+            ("total_sparkles", Privacy::None),
+            ("sparkle_reasons", Privacy::Text),
+            ("updated_at", Privacy::None),
+            ("rev", Privacy::None),
+            ("event_id", Privacy::None),
+            ("first_at", Privacy::None),
+            ("last_at", Privacy::None),
+            ("last_from", Privacy::Id),
+            ("given", Privacy::None),
+            ("given_today", Privacy::None),
+            ("given_day", Privacy::None),
+        ],
+        places: Places::Server,
+        kept: "as long as the server has me",
+    };
     type Key = (u64, String);
 
     fn key(&self) -> Self::Key {

@@ -2,43 +2,22 @@
 
 use serde_json::Value;
 
+use crate::bans::Ban;
+use crate::commands::play::Play;
+use crate::commands::remember::Remembered;
+use crate::commands::sparkle::Sparkles;
 use crate::counts::Tally;
+use crate::due::Note;
 use crate::dynamo::raw::number_in;
-use crate::dynamo::{Item, KeyAttribute, KeyKind, TableSpec};
+use crate::dynamo::{Item, TableSpec};
 use crate::history::Revision;
 use crate::people::Person;
 use crate::settings::Settings;
-use crate::tables;
 
-const fn number(name: &'static str) -> KeyAttribute {
-    KeyAttribute { name, kind: KeyKind::Number }
-}
-
-const fn text(name: &'static str) -> KeyAttribute {
-    KeyAttribute { name, kind: KeyKind::Text }
-}
-
-pub const REMEMBER: TableSpec = TableSpec {
-    name: "remember",
-    hash: number("discord_server_id"),
-    range: Some(text("rem_key")),
-    expires: Some("expires_at"),
-    indexes: &[],
-};
-
-pub const SPARKLE: TableSpec = TableSpec {
-    name: "sparkle",
-    hash: number("discord_server_id"),
-    range: Some(text("discord_handle")),
-    expires: None,
-    indexes: &[],
-};
-
-pub const PLAY: TableSpec =
-    TableSpec { name: "play", hash: number("discord_server_id"), range: None, expires: None, indexes: &[] };
-
-pub const BOTDATA: TableSpec =
-    TableSpec { name: "botdata", hash: text("key"), range: None, expires: None, indexes: &[] };
+pub const REMEMBER: TableSpec = TableSpec::of::<Remembered>();
+pub const SPARKLE: TableSpec = TableSpec::of::<Sparkles>();
+pub const PLAY: TableSpec = TableSpec::of::<Play>();
+pub const BOTDATA: TableSpec = TableSpec::of::<Note>();
 
 /// The tables of the original bot.
 pub const TABLES: &[TableSpec] = &[REMEMBER, SPARKLE, PLAY, BOTDATA];
@@ -48,19 +27,11 @@ pub const TALLY: TableSpec = TableSpec::of::<Tally>();
 pub const SETTINGS: TableSpec = TableSpec::of::<Settings>();
 const USERS: TableSpec = TableSpec::of::<Person>();
 
-pub const BANS: TableSpec = TableSpec {
-    name: "bans",
-    hash: text("scope"),
-    range: Some(text("subject")),
-    expires: Some("expires_at"),
-    indexes: &[],
-};
+pub const BANS: TableSpec = TableSpec::of::<Ban>();
 
 /// Every table that an adoption touches.
 pub fn specs() -> Vec<TableSpec> {
-    let declared = tables::all();
-    let used = TABLES.iter().chain(&[HISTORY, TALLY, SETTINGS, USERS, BANS]);
-    used.map(|table| *declared.iter().find(|declared| declared.name == table.name).unwrap_or(table)).collect()
+    TABLES.iter().chain(&[HISTORY, TALLY, SETTINGS, USERS, BANS]).copied().collect()
 }
 
 /// A count as the original bot wrote it. It had seconds with fractions.

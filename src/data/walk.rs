@@ -164,7 +164,7 @@ async fn parts(
     for (table, hash) in parts {
         let mut start = None;
         loop {
-            let (items, next) = dynamo.items(&table, hash.clone(), start).await?;
+            let (items, next) = dynamo.items_of(&table, hash.clone(), start).await?;
             for item in items {
                 name_people(&item, &mut found.unseen);
                 visit(&table, &item)?;

@@ -24,7 +24,7 @@ pub type Attribute = AttributeValue;
 const DEPTH_MAX: usize = 32;
 
 /// One item in the place of another, or of none; done only if what is there is what was read.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Swap {
     pub table: TableSpec,
     pub before: Option<Item>,
@@ -82,7 +82,7 @@ pub fn item_of<T: Table>(record: &T) -> Result<Item, Error> {
 
 impl Dynamo {
     /// One page of a partition, and where it ended; with strong consistency and without what has expired.
-    pub async fn items(
+    pub async fn items_of(
         &self,
         table: &TableSpec,
         hash: Attribute,
@@ -111,7 +111,7 @@ impl Dynamo {
     pub async fn partition(&self, table: &TableSpec, hash: Attribute) -> Result<Vec<Item>, Error> {
         let (mut all, mut start) = (Vec::new(), None);
         loop {
-            let (items, next) = self.items(table, hash.clone(), start).await?;
+            let (items, next) = self.items_of(table, hash.clone(), start).await?;
             all.extend(items);
             match next {
                 Some(key) => start = Some(key),

@@ -22,7 +22,7 @@ use crate::history::Revision;
 use crate::markdown::{code, cut, person};
 
 use ask::Ask;
-use record::{KIND, Play};
+pub use record::{KIND, Play};
 
 pub const FEATURE: Feature = Feature {
     name: "play",

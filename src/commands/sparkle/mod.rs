@@ -27,7 +27,7 @@ use crate::dynamo::TableSpec;
 pub use ledger::{totals, totals_board};
 
 use ledger::Part;
-use record::Sparkles;
+pub use record::Sparkles;
 
 pub const FEATURE: Feature = Feature {
     name: "sparkle",

@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
@@ -147,6 +148,11 @@ impl Settings {
     pub fn keep(&self) -> Option<Duration> {
         let days = self.history_days.unwrap_or(HISTORY_DAYS);
         (days > 0).then(|| Duration::from_secs(u64::from(days) * 86_400))
+    }
+
+    /// The server's time zone; UTC where it has none, or one that the calendar no longer knows.
+    pub fn zone(&self) -> TimeZone {
+        self.timezone.as_deref().and_then(|name| TimeZone::get(name).ok()).unwrap_or(TimeZone::UTC)
     }
 
     /// How many sparkles a person may give in a day; `None`: as many as they like.

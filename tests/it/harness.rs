@@ -435,6 +435,15 @@ impl Person<'_> {
         self.response(&mut seen, interaction, None).await
     }
 
+    /// The same, unless their client does not show the command or takes these options.
+    pub async fn tries_slash(&self, path: &str, options: &[(&str, Value)]) -> Option<Answer> {
+        let mut seen = self.watch();
+        let (command, options) = nested(path, options, None);
+        let act = Act::Slash { channel: self.channel, command, options, files: Vec::new() };
+        let interaction = id(&self.act(act).ok()?["interaction"]);
+        Some(self.response(&mut seen, interaction, None).await)
+    }
+
     /// The suggestions while somebody types into an option.
     pub async fn types(&self, path: &str, option: &str, text: &str) -> Vec<String> {
         let mut seen = self.watch();

@@ -11,7 +11,7 @@ const SECRET: &str = "the treasure lies under the oak";
 const KEY: &str = "treasure";
 
 /// Every option filled in with what would find the secret, were it in reach.
-fn options(command: &Command, person: u64, channel: u64) -> Vec<(&'static str, Value)> {
+pub fn options(command: &Command, person: u64, channel: u64) -> Vec<(&'static str, Value)> {
     let value = |kind: Kind, name: &str| match (kind, name) {
         (Kind::Text, "key" | "text" | "word" | "new") => json!(KEY),
         (Kind::Text, "command") => json!("mem"),

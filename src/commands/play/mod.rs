@@ -9,10 +9,11 @@ mod record;
 
 use std::time::Duration;
 
+use crate::commands::confirm::Questions;
 use crate::commands::days::{Day, zone};
 use crate::commands::undo;
 use crate::context::{
-    Answer, Args, Button, Card, Colour, Command, Context, Control, Feature, Kind, Param, Place, Player,
+    Answer, Args, Button, Card, Colour, Command, Context, Control, Feature, Kind, Param, Pays, Place, Player,
     Press, Reply, Result, Style, Undo, refuse,
 };
 use crate::counts;
@@ -35,8 +36,9 @@ pub const FEATURE: Feature = Feature {
     undo: &[Undo { kind: KIND, command: "play", run: |ctx, row| Box::pin(take_back(ctx, row)) }],
     background: Some(|services, shutdown| {
         Box::pin(async move {
-            if services.instance.player == Player::Sim {
-                player::run(services, shutdown).await;
+            match services.instance.player {
+                Player::Sim => player::run(services, shutdown).await,
+                Player::None => shutdown.cancelled().await,
             }
         })
     }),
@@ -64,6 +66,7 @@ const COMMANDS: &[Command] = &[
             Param::optional("channel", "Where it is to be heard", Kind::Channel),
         ],
         parse: |_, text| Ok(Args::new().with_text("line", text)),
+        pays: Pays::WithItsChange,
         run: |ctx, args| Box::pin(add(ctx, args, None)),
         ..IN_SERVER
     },
@@ -74,6 +77,7 @@ const COMMANDS: &[Command] = &[
         usage: "<url or text>",
         options: &[SONG],
         parse: |_, text| Ok(Args::new().with_text("line", text)),
+        pays: Pays::WithItsChange,
         run: |ctx, args| Box::pin(add(ctx, args, Some(2))),
         ..IN_SERVER
     },
@@ -104,6 +108,7 @@ const COMMANDS: &[Command] = &[
         prefix: &["skip"],
         slash: &["play skip"],
         summary: "Skip the song that plays",
+        pays: Pays::WithItsChange,
         run: |ctx, _| Box::pin(skip(ctx)),
         ..IN_SERVER
     },
@@ -265,11 +270,13 @@ async fn ask_to_stop(ctx: Context) -> Result<Answer> {
         return Ok(format!("Nothing to {} - OK", code("stop")).into());
     }
     let who = ctx.caller.id;
-    let stop = Button { style: Style::Danger, ..Button::new(format!("play-stop:yes.{who}"), "Stop") };
+    let (yes, no) = (format!("play-stop:yes.{who}"), format!("play-stop:no.{who}"));
+    ctx.services.state::<Questions>().ask(&ctx, yes.clone(), no.clone());
+    let stop = Button { style: Style::Danger, ..Button::new(yes, "Stop") };
     let songs = play.queue.len();
     let word = if songs == 1 { "song" } else { "songs" };
     let reply = Reply::from(format!("Stop playing, and empty the queue of {songs} {word}?"))
-        .buttons(vec![stop, Button::new(format!("play-stop:no.{who}"), "Go on")]);
+        .buttons(vec![stop, Button::new(no, "Go on")]);
     Ok(reply.into())
 }
 

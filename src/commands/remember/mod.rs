@@ -533,7 +533,7 @@ async fn restore(call: &Call, args: &Args) -> Result<Reply> {
         return past::restore_line(call, text).await;
     }
     let key = named(call, args, "key").await?;
-    past::restore(call, &key, when::When::read(args.text("to")?, call.cause.at)?).await
+    past::restore(call, &key, when::When::read(args.text("to")?, call.cause.at, &call.zone)?).await
 }
 
 async fn alias(call: &Call, args: &Args) -> Result<Reply> {

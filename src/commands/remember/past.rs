@@ -236,7 +236,7 @@ pub async fn show_line(call: &Call, text: &str) -> Result<Reply> {
 /// What a memory said at a time.
 pub async fn show(call: &Call, typed: &str, at: &str) -> Result<Reply> {
     let key = Key::read(typed)?;
-    let when = When::read(at, call.cause.at)?;
+    let when = When::read(at, call.cause.at, &call.zone)?;
     let (thing, head) = thing(call, &key).await?;
     let Some(head) = head else { return Err(call.not_found(&key).await) };
     let (row, at) = match when {
@@ -278,7 +278,7 @@ async fn state_at(call: &Call, thing: &Thing, head: &Remembered, at: Timestamp) 
 /// `.mem restore <key> <revision or time>`, in one text.
 pub async fn restore_line(call: &Call, text: &str) -> Result<Reply> {
     let text = clean(text);
-    let (key, when) = when::after_key(&text, call.cause.at)
+    let (key, when) = when::after_key(&text, call.cause.at, &call.zone)
         .ok_or_else(|| Error::Usage("A revision or a time is missing after the key".to_owned()))?;
     restore(call, key, when).await
 }

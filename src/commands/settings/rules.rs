@@ -1,5 +1,7 @@
 //! `.allow`, `.deny` and `.rules`: who may use what.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::bans::Who;
 use crate::commands::pages::Page;
 use crate::commands::{ALL, Registry, with_form};
@@ -127,30 +129,59 @@ pub async fn add(ctx: &Context, args: &Args, allow: bool) -> Result<Reply> {
 pub async fn remove(ctx: &Context, number: Option<i64>) -> Result<Reply> {
     let number = number.and_then(|number| usize::try_from(number).ok());
     let number = number.ok_or_else(|| Error::Usage("The number is missing".to_owned()))?;
-    let changed_since = ctx.settings.updated_at.is_some_and(|at| at.seconds() >= ctx.cause.at.seconds());
-    // Delivered again, this event has removed a rule already, and its number is another's now.
-    let removed = if changed_since { removed_by(ctx).await? } else { None };
     let listed = ctx.settings.rules.get(number - 1).map(|rule| (rule.command.clone(), rule.subject));
-    let Some((command, subject)) = removed.or(listed) else {
-        let settings = part::current(ctx).await?;
-        return Err(no_rule(ctx, number, settings.rules.len()));
-    };
-    let part = Part::Rule(command.clone(), subject);
-    let there = |settings: &Settings| match settings.rules.get(number - 1) {
-        Some(rule) if rule.is(&command, subject) => Ok(()),
-        _ => Err(no_rule(ctx, number, settings.rules.len())),
+    match listed {
+        Some(rule) => match remove_listed(ctx, number, &rule, Since::Refuse).await? {
+            Some(reply) => Ok(reply),
+            None => remove_again(ctx, number, Some(rule)).await,
+        },
+        None => remove_again(ctx, number, None).await,
+    }
+}
+
+/// The list has changed since the event: it may have removed its rule before, and the number be another's now.
+async fn remove_again(ctx: &Context, number: usize, listed: Option<(String, Subject)>) -> Result<Reply> {
+    let removed = removed_by(ctx).await?;
+    // So that what is listed next is what the numbers mean.
+    let settings = part::current(ctx).await?;
+    let rule = removed.or(listed).ok_or_else(|| no_rule(ctx, number, settings.rules.len()))?;
+    let reply = remove_listed(ctx, number, &rule, Since::Ignore).await?;
+    reply.ok_or_else(|| no_rule(ctx, number, settings.rules.len()))
+}
+
+/// What to do when the settings were changed at the time of the event or after it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Since {
+    Refuse,
+    Ignore,
+}
+
+/// Removes a rule; nothing if the settings were changed since and that is to be refused.
+async fn remove_listed(
+    ctx: &Context,
+    number: usize,
+    (command, subject): &(String, Subject),
+    since: Since,
+) -> Result<Option<Reply>> {
+    let part = Part::Rule(command.clone(), *subject);
+    let changed_since = AtomicBool::new(false);
+    let there = |settings: &Settings| {
+        let later = settings.updated_at.is_some_and(|at| at.seconds() >= ctx.cause.at.seconds());
+        let is_it = settings.rules.get(number - 1).is_some_and(|rule| rule.is(command, *subject));
+        if since == Since::Refuse && (later || !is_it) {
+            changed_since.store(true, Ordering::Relaxed);
+        } else if is_it {
+            return Ok(());
+        }
+        Err(no_rule(ctx, number, settings.rules.len()))
     };
     let decided = match part::assign(ctx, &part, None, "rules remove", there).await {
-        Err(Error::Refused(why)) => {
-            // So that what is listed next is what the numbers mean.
-            part::current(ctx).await?;
-            return refuse(why);
-        }
+        Err(Error::Refused(_)) if changed_since.load(Ordering::Relaxed) => return Ok(None),
         decided => decided?,
     };
     let word = if decided.old == "allowed" { "Allowed" } else { "Denied" };
-    let rule = format!("{word}: {} for {subject}", shown(&ctx.prefix, &command));
-    Ok(decided.reply(format!("🗑️ Removed rule {number}: {rule}")))
+    let rule = format!("{word}: {} for {subject}", shown(&ctx.prefix, command));
+    Ok(Some(decided.reply(format!("🗑️ Removed rule {number}: {rule}"))))
 }
 
 fn no_rule(ctx: &Context, number: usize, count: usize) -> Error {

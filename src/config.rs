@@ -122,6 +122,9 @@ pub enum DataAct {
     Export {
         /// The file to write, which must not be there yet
         file: PathBuf,
+        /// How many days ahead reminders are looked for; fewer is faster, and the default is as far as any can be
+        #[arg(long, default_value_t = 1_098)]
+        days_ahead: u64,
     },
     /// Put what a file holds into the tables; what is different here is kept
     Import {

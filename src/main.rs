@@ -114,7 +114,7 @@ async fn move_data(options: config::Data) -> anyhow::Result<Exit> {
     let tell = |line: &str| eprintln!("{line}");
     let report = match &options.act {
         DataAct::Adopt(adopt) => data::adopt(&options, adopt, &tell).await?,
-        DataAct::Export { file } => data::export(&options, file, &tell).await?,
+        DataAct::Export { file, days_ahead } => data::export(&options, file, *days_ahead, &tell).await?,
         DataAct::Import { file, dry_run, overwrite } => {
             let how = data::How { dry_run: *dry_run, overwrite: *overwrite };
             data::import(&options, file, how, &tell).await?

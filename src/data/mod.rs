@@ -55,13 +55,18 @@ pub async fn adopt(
 }
 
 /// `mneme data export`
-pub async fn export(options: &config::Data, path: &Path, tell: &dyn Fn(&str)) -> anyhow::Result<String> {
+pub async fn export(
+    options: &config::Data,
+    path: &Path,
+    days_ahead: u64,
+    tell: &dyn Fn(&str),
+) -> anyhow::Result<String> {
     let connected = open(options, &tables::all(), tell).await?;
     let start = walk::Start {
         servers: servers(options, tell).await?,
         bot_name: options.bot_name.trim().to_owned(),
         now: Clock::system().now(),
-        hours_ahead: walk::HOURS_AHEAD,
+        hours_ahead: days_ahead.saturating_mul(24),
     };
     let (header, servers) = write(&connected.dynamo, &start, path).await.context("it is not done")?;
     let mut text = String::new();

@@ -21,9 +21,6 @@ pub type Visit<'a> = &'a mut dyn FnMut(&TableSpec, &Item) -> anyhow::Result<()>;
 /// How long rows of days are kept, and a month before.
 const MONTHS_BACK: u32 = 15;
 
-/// Reminders are at most three years ahead.
-pub const HOURS_AHEAD: u64 = 3 * 366 * 24;
-
 /// What was due in the last days may still be under way.
 const HOURS_BACK: u64 = 3 * 24;
 

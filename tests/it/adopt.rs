@@ -128,9 +128,9 @@ async fn an_instance_moves_to_another_store_in_a_file() {
 
     let file = here.path().join("backup.jsonl.gz");
     let file = file.to_str().unwrap();
-    let (status, told) = data(&discord, here.path(), &["export", file]).await;
+    let (status, told) = data(&discord, here.path(), &["export", file, "--days-ahead", "2"]).await;
     assert_eq!(status, Some(0), "{told}");
-    let (status, told) = data(&discord, here.path(), &["export", file]).await;
+    let (status, told) = data(&discord, here.path(), &["export", file, "--days-ahead", "2"]).await;
     assert!(status == Some(1) && told.contains("is there already"), "{told}");
     let (status, told) = data(&discord, here.path(), &["verify", file]).await;
     assert!(status == Some(0) && told.contains("The backup is good"), "{told}");

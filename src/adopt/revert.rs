@@ -43,7 +43,7 @@ pub async fn revert(dynamo: &Dynamo, path: &Path, now: Timestamp) -> anyhow::Res
 enum State {
     Done,
     ToDo,
-    Changed(Swap),
+    Changed(Box<Swap>),
 }
 
 /// Whether all items of a step are as it left them, or as it found them.
@@ -64,7 +64,7 @@ async fn state(dynamo: &Dynamo, back: &[Swap]) -> anyhow::Result<State> {
     Ok(match other {
         _ if done => State::Done,
         None => State::ToDo,
-        Some(swap) => State::Changed(swap),
+        Some(swap) => State::Changed(Box::new(swap)),
     })
 }
 

@@ -145,7 +145,10 @@ async fn totals_and_costs_are_shown() {
     assert!(cost.is_private());
     let cost = cost.text();
     assert!(cost.contains("\n• `.remember`: "), "{cost}");
-    assert!(cost.contains("\n**Share of all servers: 100%**\n"), "{cost}");
+    // The one server there is; the two sums may be some commands apart.
+    let share = cost.split_once("\n**Share of all servers: ").and_then(|(_, rest)| rest.split_once("%**\n"));
+    let share: u8 = share.expect("the share is told").0.parse().expect("it is a number");
+    assert!((95..=100).contains(&share), "{cost}");
     assert!(cost.ends_with("-# at $0.125 and $0.625 for a million RRU and WRU"), "{cost}");
     stage.end().await;
 }

@@ -16,6 +16,7 @@ use crate::clock::Timestamp;
 use crate::commands::undo::TOO_OLD;
 use crate::commands::{remember, remind};
 use crate::context::{Button, Delivery, Error, Letter, Progress, Reply, Result, Services, Style, refuse};
+use crate::counts::Counts;
 use crate::due::{Due, Note};
 use crate::dynamo::{self, Commit, Depth, Erased, Token, Transaction};
 use crate::markdown::code;
@@ -139,8 +140,10 @@ pub async fn run(services: Arc<Services>, due: Due) -> Result<Progress, dynamo::
 
 /// Takes the list of servers over, and then the person's own record away.
 async fn begin(services: &Services, person: u64, state: &mut State) -> Result<(), dynamo::Error> {
-    collect_servers(services, person, state).await?;
     let dynamo = &services.dynamo;
+    // What was counted before is written now: later it would bring the person's own record back.
+    services.state::<Counts>().flush(dynamo, &services.noted).await?;
+    collect_servers(services, person, state).await?;
     dynamo.put(&state.note(person, dynamo.now())).await?;
     dynamo.delete::<Person>(person).await?;
     services.noted.forget(person);

@@ -19,6 +19,9 @@ use crate::dynamo::{Dynamo, Index, KeyAttribute, KeyKind, Projection, TableSpec}
 /// How long a new table may take to become usable; Amazon needs about ten seconds.
 const ACTIVE_WITHIN: Duration = Duration::from_secs(60);
 
+/// How long a table is waited for to tell what it is.
+const DESCRIBED_WITHIN: Duration = Duration::from_secs(15);
+
 /// What was done for one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Made {
@@ -27,6 +30,12 @@ pub struct Made {
     pub created: bool,
     /// Its expiry was off and is on now.
     pub expires: bool,
+}
+
+/// Tables are made and looked at before anybody waits for an answer, and some engines take a second for each.
+fn patient(limit: Duration) -> Builder {
+    let patience = TimeoutConfig::builder().operation_timeout(limit).operation_attempt_timeout(limit).build();
+    Builder::new().timeout_config(patience)
 }
 
 impl Dynamo {
@@ -57,13 +66,7 @@ impl Dynamo {
             .set_key_schema(Some(key_schema(table.hash, table.range)))
             .set_attribute_definitions(Some(attributes(table)))
             .set_local_secondary_indexes(indexes(table));
-        // Making a table may take longer than anything a person waits for.
-        let patience = TimeoutConfig::builder()
-            .operation_timeout(ACTIVE_WITHIN)
-            .operation_attempt_timeout(ACTIVE_WITHIN)
-            .build();
-        let patient = Builder::new().timeout_config(patience);
-        match request.customize().config_override(patient).send().await {
+        match request.customize().config_override(patient(ACTIVE_WITHIN)).send().await {
             Ok(_) => Ok(true),
             // Another instance was faster.
             Err(SdkError::ServiceError(service))
@@ -101,13 +104,13 @@ impl Dynamo {
         let request = self.client().update_time_to_live().table_name(self.table_name(table.name));
         let request = request
             .time_to_live_specification(specification.build().expect("both required fields are given"));
-        request.send().await.map_err(not_applied)?;
+        request.customize().config_override(patient(DESCRIBED_WITHIN)).send().await.map_err(not_applied)?;
         Ok(true)
     }
 
     pub(super) async fn describe(&self, table: &TableSpec) -> Result<Option<TableDescription>, Error> {
         let request = self.client().describe_table().table_name(self.table_name(table.name));
-        match request.send().await {
+        match request.customize().config_override(patient(DESCRIBED_WITHIN)).send().await {
             Ok(output) => Ok(output.table),
             Err(failed) => match failed.as_service_error() {
                 Some(error) if error.is_resource_not_found_exception() => Ok(None),
@@ -119,6 +122,7 @@ impl Dynamo {
     /// The attribute by which records expire, if that is enabled.
     pub(super) async fn expiry(&self, table: &TableSpec) -> Result<Option<String>, Error> {
         let request = self.client().describe_time_to_live().table_name(self.table_name(table.name));
+        let request = request.customize().config_override(patient(DESCRIBED_WITHIN));
         let output = request.send().await.map_err(not_applied)?;
         let enabled = output.time_to_live_description.filter(|described| {
             let status = described.time_to_live_status();

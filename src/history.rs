@@ -40,6 +40,11 @@ pub const BY_EVENT: Index = Index {
 
 pub const TABLES: &[TableSpec] = &[TableSpec::of::<Revision>()];
 
+/// Of a revision number: what the original bot wrote has none, and the condition of its first change asks for that.
+pub fn is_adopted(rev: &u64) -> bool {
+    *rev == 0
+}
+
 /// One revision of a thing. It is written once and never changed, except to erase a person from it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Revision {

@@ -5,12 +5,11 @@
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
-use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::commands::days::{self, Day};
 use crate::commands::leaderboard;
-use crate::commands::undo::{OWN_WITHIN, TOO_OLD};
+use crate::commands::undo::{OWN_WITHIN, TOO_OLD, may_take_back};
 use crate::context::{Context, Error, Reply, Result, refuse};
 use crate::counts::Tally;
 use crate::dynamo::{self, Commit, Dynamo, Query, Token, Transaction, Update};
@@ -90,9 +89,7 @@ async fn of_event(ctx: &Context, event: u64) -> Result<Option<Entry>> {
 }
 
 async fn take_back(ctx: &Context, sparkle: Entry) -> Result<Reply> {
-    let age = sparkle.at.map_or(Duration::MAX, |at| ctx.cause.at.since(at));
-    let own = sparkle.by == Some(ctx.cause.actor_id) && age <= OWN_WITHIN;
-    if !own && !ctx.caller.moderator {
+    if !may_take_back(&ctx.cause, ctx.caller.moderator, sparkle.by, sparkle.at) {
         let name = code(&ctx.typed("sparkles undo"));
         return refuse(format!("⛔ You can't use {name} here: it needs Manage Messages"));
     }

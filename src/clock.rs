@@ -90,22 +90,38 @@ impl<'de> serde::Deserialize<'de> for Timestamp {
 
 /// Tells the time: the system's, or one that a test moves.
 #[derive(Clone, Debug, Default)]
-pub struct Clock(Option<Arc<AtomicI64>>);
+pub struct Clock(Source);
+
+#[derive(Clone, Debug, Default)]
+enum Source {
+    #[default]
+    System,
+    /// Stands still until it is moved.
+    Manual(Arc<AtomicI64>),
+    /// Runs with the runtime's time, which a test may have made virtual.
+    Running { start: Timestamp, since: tokio::time::Instant },
+}
 
 impl Clock {
     pub fn system() -> Self {
-        Self(None)
+        Self(Source::System)
     }
 
     /// A clock that stands still until [`Clock::advance`].
     pub fn manual(start: Timestamp) -> Self {
-        Self(Some(Arc::new(AtomicI64::new(start.0))))
+        Self(Source::Manual(Arc::new(AtomicI64::new(start.0))))
+    }
+
+    /// A clock that shows this time now and runs with the runtime's time.
+    pub fn running(start: Timestamp) -> Self {
+        Self(Source::Running { start, since: tokio::time::Instant::now() })
     }
 
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            Some(millis) => Timestamp(millis.load(Ordering::SeqCst)),
-            None => {
+            Source::Manual(millis) => Timestamp(millis.load(Ordering::SeqCst)),
+            Source::Running { start, since } => start.plus(since.elapsed()),
+            Source::System => {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
             }
@@ -114,7 +130,7 @@ impl Clock {
 
     /// Moves a manual clock; the system's is nobody's to move.
     pub fn advance(&self, by: Duration) {
-        let millis = self.0.as_ref().expect("only a manual clock is moved");
+        let Source::Manual(millis) = &self.0 else { panic!("only a manual clock is moved") };
         millis.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
     }
 }
@@ -139,6 +155,13 @@ mod tests {
         assert_eq!(with, Timestamp::parse("2022-05-01T14:00:07"));
         assert_eq!(with.map(|t| t.to_string()).as_deref(), Some("2022-05-01T14:00:07Z"));
         assert_eq!(Timestamp::parse("yesterday"), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_running_clock_goes_with_the_runtimes_time() {
+        let clock = Clock::running(Timestamp::from_seconds(100));
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(clock.now(), Timestamp::from_seconds(105));
     }
 
     #[test]

@@ -9,12 +9,12 @@ use serde_json::json;
 
 use crate::commands::ALL;
 use crate::dynamo::{Index, KeyAttribute, Projection, TableSpec};
-use crate::history;
+use crate::{history, shared};
 
 /// All tables.
 pub fn all() -> Vec<TableSpec> {
     let features = ALL.iter().flat_map(|feature| feature.tables);
-    history::TABLES.iter().chain(features).copied().collect()
+    history::TABLES.iter().chain(shared::TABLES).chain(features).copied().collect()
 }
 
 /// The tables for people: keys, expiry, indexes.

@@ -31,6 +31,8 @@ pub struct Embedded {
     database: Database,
     /// Keeps other processes away from the file, as long as any handle lives.
     lock: Option<Arc<File>>,
+    /// Answers on the caller's thread: for tests whose every step is to follow from a seed.
+    at_once: bool,
 }
 
 impl fmt::Debug for Embedded {
@@ -41,18 +43,24 @@ impl fmt::Debug for Embedded {
 
 impl Embedded {
     pub fn memory() -> dynoxide::Result<Self> {
-        Ok(Self { database: Database::memory()?, lock: None })
+        Ok(Self { database: Database::memory()?, lock: None, at_once: false })
     }
 
     pub(crate) fn open(path: &Path) -> dynoxide::Result<Self> {
         let path = path.to_str().ok_or_else(|| {
             DynoxideError::ValidationException(format!("{} is not valid text", path.display()))
         })?;
-        Ok(Self { database: Database::new(path)?, lock: None })
+        Ok(Self { database: Database::new(path)?, lock: None, at_once: false })
     }
 
     pub(crate) fn holding(self, lock: Arc<File>) -> Self {
         Self { lock: Some(lock), ..self }
+    }
+
+    /// Answers without another thread, so that a test in virtual time runs the same way every time.
+    #[cfg(test)]
+    pub(crate) fn at_once(self) -> Self {
+        Self { at_once: true, ..self }
     }
 
     /// Deletes expired records from time to time, until shutdown.
@@ -96,6 +104,9 @@ impl HttpClient for Embedded {
 impl HttpConnector for Embedded {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let database = self.database.clone();
+        if self.at_once {
+            return HttpConnectorFuture::new(async move { answer(&database, &request) });
+        }
         // SQLite blocks. A caller that gives up does not stop the write: as on a network.
         let work = tokio::task::spawn_blocking(move || answer(&database, &request));
         HttpConnectorFuture::new(async move {

@@ -1,0 +1,252 @@
+//! The records of the table `shared`, and what may be done to them: every expression of the protocols.
+//!
+//! A condition stands under the name of its [`Rule`]. The storms take the rules away one by one and show that
+//! each of them is needed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+
+use crate::clock::Timestamp;
+use crate::dynamo::{Column, Condition, Table, Update};
+use crate::shared::{Expect, RUN_KEPT_FOR, Space};
+
+/// How many writers an item remembers: as many updates as may come between a write whose reply was lost
+/// and the repeat that asks for it.
+pub const RECENT_MAX: usize = 8;
+
+/// Where a record is, and whether it is kept for ever.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    pub space: String,
+    pub name: String,
+    expires: bool,
+}
+
+impl Place {
+    pub fn new(space: &Space, name: String) -> Self {
+        Self { space: space.to_string(), name, expires: matches!(space, Space::Run(_)) }
+    }
+
+    pub fn key(&self) -> (String, String) {
+        (self.space.clone(), self.name.clone())
+    }
+
+    /// When the record is to be deleted if nobody writes it any more.
+    pub fn expires_at(&self, now: Timestamp) -> Option<i64> {
+        self.expires.then(|| now.plus(RUN_KEPT_FOR).seconds())
+    }
+}
+
+macro_rules! in_the_shared_table {
+    ($($record:ident),*) => {$(
+        impl Table for $record {
+            const NAME: &'static str = "shared";
+            const KEY: &'static [&'static str] = &["space", "name"];
+            const EXPIRES: Option<&'static str> = Some("expires_at");
+            type Key = (String, String);
+
+            fn key(&self) -> Self::Key {
+                (self.space.clone(), self.name.clone())
+            }
+        }
+    )*};
+}
+
+in_the_shared_table!(Cell);
+
+/// An attribute that holds anything: also one that reads as "nothing" is there.
+fn anything<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
+
+/// `cell/<key>`: one value, and who is making it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Cell {
+    pub space: String,
+    pub name: String,
+    #[serde(deserialize_with = "anything")]
+    pub value: Option<Value>,
+    pub writer: Option<String>,
+    pub version: u64,
+    /// The nonces of the last updates, oldest first; every other write of the value clears it.
+    pub recent: Vec<String>,
+    #[serde(with = "serde_dynamo::string_set", skip_serializing_if = "BTreeSet::is_empty")]
+    pub once: BTreeSet<String>,
+    #[serde(deserialize_with = "anything")]
+    pub taken: Option<Value>,
+    pub taken_by: Option<String>,
+    pub lease_token: Option<u64>,
+    pub state: Option<String>,
+    pub owner: Option<String>,
+    pub until: Option<i64>,
+    pub lease_ms: Option<u64>,
+    pub fence: u64,
+    pub error: Option<String>,
+    pub expires_at: Option<i64>,
+}
+
+pub const VALUE: Column<Cell, Value> = Column::new("value");
+pub const SUM: Column<Cell, i64> = Column::new("value");
+pub const WRITER: Column<Cell, String> = Column::new("writer");
+pub const VERSION: Column<Cell, u64> = Column::new("version");
+pub const RECENT: Column<Cell, Vec<String>> = Column::new("recent");
+pub const ONCE: Column<Cell, BTreeSet<String>> = Column::new("once");
+pub const TAKEN: Column<Cell, Value> = Column::new("taken");
+pub const TAKEN_BY: Column<Cell, String> = Column::new("taken_by");
+pub const LEASE_TOKEN: Column<Cell, u64> = Column::new("lease_token");
+pub const STATE: Column<Cell, String> = Column::new("state");
+pub const OWNER: Column<Cell, String> = Column::new("owner");
+pub const UNTIL: Column<Cell, i64> = Column::new("until");
+pub const LEASE_MS: Column<Cell, u64> = Column::new("lease_ms");
+pub const ERROR: Column<Cell, String> = Column::new("error");
+
+/// Everything that protects the shared data: each condition of an expression, and each decision beside one.
+/// A test takes one away to show that the storms find what is wrong then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// A key written under a lease refuses plain writes.
+    CellIsFree,
+    /// An update writes over the version that it has read, and over no other.
+    UpdateSeesLatest,
+    /// An update whose reply was lost is found among the recent writers.
+    UpdateKnowsItself,
+    /// A name counts once.
+    CountedOnce,
+    /// What was taken is what was seen, and was there.
+    TakeSeesLatest,
+    /// A take whose reply was lost is found by its nonce.
+    TakeKnowsItself,
+    /// A value is put where the caller believes it goes.
+    PutAsExpected,
+}
+
+impl Rule {
+    /// Whether a test has taken this rule away; never outside of tests.
+    #[cfg(not(test))]
+    pub const fn is_broken(self) -> bool {
+        false
+    }
+
+    #[cfg(test)]
+    pub fn is_broken(self) -> bool {
+        BROKEN.with(|broken| broken.get() == Some(self))
+    }
+
+    /// Takes a rule away from everything that runs on this thread, or gives it back.
+    #[cfg(test)]
+    pub fn break_only(rule: Option<Self>) {
+        BROKEN.with(|broken| broken.set(rule));
+    }
+}
+
+#[cfg(test)]
+thread_local! {
+    static BROKEN: std::cell::Cell<Option<Rule>> = const { std::cell::Cell::new(None) };
+}
+
+/// The steps that many expressions have in common.
+pub trait Steps<T>: Sized {
+    /// Only if this holds, by this rule.
+    fn by_rule(self, rule: Rule, condition: Condition<T>) -> Self;
+
+    /// Keeps the record for another while.
+    fn kept(self, place: &Place, now: Timestamp) -> Self;
+}
+
+impl<T: Table> Steps<T> for Update<T> {
+    fn by_rule(self, rule: Rule, condition: Condition<T>) -> Self {
+        if rule.is_broken() { self } else { self.when(condition) }
+    }
+
+    fn kept(self, place: &Place, now: Timestamp) -> Self {
+        match place.expires_at(now) {
+            Some(at) => self.set(Column::new("expires_at"), at),
+            None => self,
+        }
+    }
+}
+
+/// A plain write of a cell: refused where a lease guards it.
+pub fn plain(place: &Place, now: Timestamp) -> Update<Cell> {
+    Update::new().kept(place, now).by_rule(Rule::CellIsFree, Condition::has(LEASE_TOKEN).not())
+}
+
+/// Whoever was making the value is too late.
+pub fn not_in_the_making(update: Update<Cell>) -> Update<Cell> {
+    update.remove(STATE).remove(OWNER).remove(UNTIL).remove(LEASE_MS).remove(ERROR)
+}
+
+pub fn put(place: &Place, now: Timestamp, value: Value, nonce: &str) -> Update<Cell> {
+    let update = plain(place, now).set(VALUE, value).set(WRITER, nonce.to_owned()).add(VERSION, 1);
+    not_in_the_making(update).remove(RECENT)
+}
+
+/// A put over this version. Also where nothing is expected, the version counts: else a late copy of the
+/// request would put the value back after somebody has taken it.
+pub fn put_over(
+    place: &Place,
+    now: Timestamp,
+    value: Value,
+    nonce: &str,
+    seen: u64,
+    expect: Expect,
+) -> Update<Cell> {
+    let expected = match expect {
+        Expect::Absent => Condition::has(VALUE).not().and(has_version(seen)),
+        Expect::Version(_) => has_version(seen),
+    };
+    put(place, now, value, nonce).by_rule(Rule::PutAsExpected, expected)
+}
+
+/// What an update makes of the cell that it has seen.
+pub fn update(place: &Place, now: Timestamp, seen: Option<&Cell>, value: Value, nonce: &str) -> Update<Cell> {
+    let version = seen.map_or(0, |cell| cell.version);
+    let mut recent = seen.map_or_else(Vec::new, |cell| cell.recent.clone());
+    recent.push(nonce.to_owned());
+    let older = recent.len().saturating_sub(RECENT_MAX);
+    recent.drain(..older);
+    let update = plain(place, now)
+        .set(VALUE, value)
+        .set(WRITER, nonce.to_owned())
+        .set(VERSION, version + 1)
+        .set(RECENT, recent);
+    not_in_the_making(update).by_rule(Rule::UpdateSeesLatest, has_version(version))
+}
+
+/// The cell has this version; one that was never written has version 0.
+pub fn has_version(version: u64) -> Condition<Cell> {
+    match version {
+        0 => Condition::has(VERSION).not(),
+        version => Condition::equals(VERSION, version),
+    }
+}
+
+pub fn add(place: &Place, now: Timestamp, delta: i64, nonce: &str) -> Update<Cell> {
+    let update = plain(place, now).add(SUM, delta).add(VERSION, 1).set(WRITER, nonce.to_owned());
+    not_in_the_making(update)
+}
+
+/// As many names as one record of this kind can hold beside its value.
+pub const ONCE_MAX: usize = 2_000;
+
+pub fn add_once(place: &Place, now: Timestamp, delta: i64, who: &str) -> Update<Cell> {
+    let room = Condition::has(ONCE).not().or(Condition::size_below(ONCE, ONCE_MAX as u64));
+    let update = plain(place, now).add(SUM, delta).add(VERSION, 1).insert(ONCE, who.to_owned()).when(room);
+    update.by_rule(Rule::CountedOnce, Condition::contains(ONCE, who.to_owned()).not())
+}
+
+pub fn take(place: &Place, now: Timestamp, seen: &Cell, nonce: &str) -> Update<Cell> {
+    let as_seen = has_version(seen.version).and(Condition::has(VALUE));
+    plain(place, now)
+        .copy(VALUE, TAKEN)
+        .set(TAKEN_BY, nonce.to_owned())
+        .set(VERSION, seen.version + 1)
+        .remove(VALUE)
+        .by_rule(Rule::TakeSeesLatest, as_seen)
+}
+
+/// Names in a map of a record, and what belongs to them.
+pub type ByWho<V> = BTreeMap<String, V>;

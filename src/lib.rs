@@ -4,7 +4,8 @@
 //!
 //! - the ground: [`clock`], [`cause`], [`tasks`], [`config`], [`telemetry`]
 //! - what is remembered: [`dynamo`] (typed records over the AWS SDK), [`history`] (head and revision in one
-//!   transaction), [`settings`], [`people`], [`counts`], [`shared`] (data between bots), [`tables`] (every table in one list)
+//!   transaction), [`settings`], [`people`], [`counts`], [`shared`] (data between bots), [`tables`] (every
+//!   table in one list)
 //! - what people type: [`context`] (what a command can reach and return), [`commands`] (one file per
 //!   feature), [`markdown`] (text that is safe to send)
 //! - who speaks Discord: [`bot`] for the bot, [`sim`] for a Discord to try and test it on

@@ -17,7 +17,9 @@ use tokio::time::{Instant, sleep};
 use crate::clock::Timestamp;
 use crate::dynamo::{Dynamo, Table, Tried, Update};
 use crate::shared::cells::{ChangeJob, SumJob};
-use crate::shared::items::{Cell, Place};
+use crate::shared::create::CreateJob;
+use crate::shared::items::{Cell, Lock, Place};
+use crate::shared::lease::{LockJob, Pace};
 use crate::shared::{Result, SharedError, SharedOptions};
 use crate::tasks::Tasks;
 
@@ -42,7 +44,11 @@ pub struct Hub {
     written: Mutex<Written>,
     pub changes: Lanes<ChangeJob>,
     pub sums: Lanes<SumJob>,
+    pub creations: Lanes<CreateJob>,
+    pub locks: Lanes<LockJob>,
+    pub paces: Mutex<HashMap<Place, Pace>>,
     pub cells: Watches<Cell>,
+    pub lock_records: Watches<Lock>,
 }
 
 impl Hub {
@@ -57,7 +63,11 @@ impl Hub {
             written: Mutex::default(),
             changes: Lanes::default(),
             sums: Lanes::default(),
+            creations: Lanes::default(),
+            locks: Lanes::default(),
+            paces: Mutex::default(),
             cells: Watches::default(),
+            lock_records: Watches::default(),
         }
     }
 
@@ -195,7 +205,18 @@ impl Written {
 }
 
 /// Queues of jobs by key. A lane is there exactly as long as a task works on it.
-pub struct Lanes<J>(Mutex<HashMap<Place, VecDeque<J>>>);
+pub struct Lanes<J>(Mutex<HashMap<Place, Lane<J>>>);
+
+struct Lane<J> {
+    jobs: VecDeque<J>,
+    arrived: Arc<Notify>,
+}
+
+impl<J> Lane<J> {
+    fn take(&mut self, most: usize) -> Vec<J> {
+        self.jobs.drain(..self.jobs.len().min(most)).collect()
+    }
+}
 
 impl<J> Default for Lanes<J> {
     fn default() -> Self {
@@ -208,25 +229,45 @@ impl<J> Lanes<J> {
     pub fn push(&self, place: &Place, job: J) -> Result<bool> {
         let mut lanes = locked(&self.0);
         if let Some(lane) = lanes.get_mut(place) {
-            lane.push_back(job);
+            lane.jobs.push_back(job);
+            lane.arrived.notify_one();
             return Ok(false);
         }
         if lanes.len() >= KEYS_MAX {
             return Err(SharedError::TooLarge { limit: KEYS_MAX });
         }
-        lanes.insert(place.clone(), VecDeque::from([job]));
+        lanes.insert(place.clone(), Lane { jobs: VecDeque::from([job]), arrived: Arc::default() });
         Ok(true)
     }
 
     /// The next jobs. None left: the lane is gone, and its task ends.
     pub fn pull(&self, place: &Place, most: usize) -> Vec<J> {
         let mut lanes = locked(&self.0);
-        let Some(lane) = lanes.get_mut(place) else { return Vec::new() };
-        let jobs: Vec<J> = lane.drain(..lane.len().min(most)).collect();
+        let jobs = lanes.get_mut(place).map_or_else(Vec::new, |lane| lane.take(most));
         if jobs.is_empty() {
             lanes.remove(place);
         }
         jobs
+    }
+
+    /// The next jobs, for a task that has work left in any case.
+    pub fn more(&self, place: &Place, most: usize) -> Vec<J> {
+        locked(&self.0).get_mut(place).map_or_else(Vec::new, |lane| lane.take(most))
+    }
+
+    /// How many jobs wait.
+    pub fn waiting(&self, place: &Place) -> usize {
+        locked(&self.0).get(place).map_or(0, |lane| lane.jobs.len())
+    }
+
+    /// Whether a task works on this key.
+    pub fn is_busy(&self, place: &Place) -> bool {
+        locked(&self.0).contains_key(place)
+    }
+
+    /// Tells the task of a lane that a job has arrived.
+    pub fn arrived(&self, place: &Place) -> Arc<Notify> {
+        locked(&self.0).get(place).map(|lane| lane.arrived.clone()).unwrap_or_default()
     }
 }
 
@@ -286,6 +327,35 @@ pub trait Progress {
 impl Progress for Cell {
     fn progress(&self) -> u64 {
         self.version
+    }
+}
+
+impl Progress for Lock {
+    fn progress(&self) -> u64 {
+        self.fence
+    }
+}
+
+/// How long the same pair of fence and end was seen. Who has watched a lease for its whole length without a
+/// renewal knows that it has ended, whatever the clocks say.
+#[derive(Default)]
+pub struct Sight {
+    pair: Option<(u64, i64)>,
+    since: Option<Instant>,
+}
+
+impl Sight {
+    /// Notes what was just seen.
+    pub fn note(&mut self, pair: Option<(u64, i64)>) {
+        if self.pair != pair {
+            *self = Self { pair, since: Some(Instant::now()) };
+        }
+    }
+
+    /// The pair, if it has been there for the length of its lease.
+    pub fn ended(&self, lease_ms: u64) -> Option<(u64, i64)> {
+        let watched = self.since?.elapsed();
+        self.pair.filter(|_| watched >= Duration::from_millis(lease_ms))
     }
 }
 

@@ -3,7 +3,7 @@
 //! A condition stands under the name of its [`Rule`]. The storms take the rules away one by one and show that
 //! each of them is needed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -54,7 +54,7 @@ macro_rules! in_the_shared_table {
     )*};
 }
 
-in_the_shared_table!(Cell);
+in_the_shared_table!(Cell, Lock);
 
 /// An attribute that holds anything: also one that reads as "nothing" is there.
 fn anything<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
@@ -101,6 +101,7 @@ pub const STATE: Column<Cell, String> = Column::new("state");
 pub const OWNER: Column<Cell, String> = Column::new("owner");
 pub const UNTIL: Column<Cell, i64> = Column::new("until");
 pub const LEASE_MS: Column<Cell, u64> = Column::new("lease_ms");
+pub const FENCE: Column<Cell, u64> = Column::new("fence");
 pub const ERROR: Column<Cell, String> = Column::new("error");
 
 /// Everything that protects the shared data: each condition of an expression, and each decision beside one.
@@ -121,6 +122,26 @@ pub enum Rule {
     TakeKnowsItself,
     /// A value is put where the caller believes it goes.
     PutAsExpected,
+    /// Nobody makes a value that is there.
+    NothingIsThere,
+    /// Nobody makes a value while somebody else does.
+    OneCreator,
+    /// What somebody made is published only as long as nobody else has begun or has put a value.
+    PublisherOwns,
+    /// A lock is acquired when it is free, or when its lease has ended.
+    LockIsFree,
+    /// A lock is renewed and released by its holder.
+    HolderOwns,
+    /// A renewal never shortens a lease.
+    UntilOnlyGrows,
+    /// A lease counts as lost before others may believe so.
+    LostInTime,
+    /// A fenced write with an older token than the last is refused.
+    FenceOnlyGrows,
+    /// A guarded transaction commits only while its lease is held.
+    GuardHolds,
+    /// Watching a lease takes as long as the lease.
+    WatchedForAll,
 }
 
 impl Rule {
@@ -248,5 +269,153 @@ pub fn take(place: &Place, now: Timestamp, seen: &Cell, nonce: &str) -> Update<C
         .by_rule(Rule::TakeSeesLatest, as_seen)
 }
 
-/// Names in a map of a record, and what belongs to them.
-pub type ByWho<V> = BTreeMap<String, V>;
+/// What is in the `state` of a cell that somebody is making.
+pub const CREATING: &str = "creating";
+pub const FAILED: &str = "failed";
+
+/// Whose turn it is to make a value: the same for a creation and for a lock.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    pub owner: String,
+    pub until: i64,
+    pub lease_ms: u64,
+    /// What was watched for the whole length of its lease, so that it has ended.
+    pub ended: Option<(u64, i64)>,
+    /// Leases that ended before this have ended for everybody; `None`: clocks are not trusted.
+    pub late: Option<Timestamp>,
+}
+
+fn is(state: &str) -> Condition<Cell> {
+    Condition::equals(STATE, state.to_owned())
+}
+
+pub fn claim_creation(place: &Place, now: Timestamp, claim: &Claim) -> Update<Cell> {
+    let mut free = Condition::has(STATE).not();
+    free = free.or(is(FAILED).and(Condition::less(UNTIL, now.millis())));
+    if let Some(late) = claim.late {
+        free = free.or(is(CREATING).and(Condition::less(UNTIL, late.millis())));
+    }
+    if let Some((fence, until)) = claim.ended {
+        let same = Condition::equals(FENCE, fence).and(Condition::equals(UNTIL, until));
+        free = free.or(is(CREATING).and(same));
+    }
+    plain(place, now)
+        .set(STATE, CREATING.to_owned())
+        .set(OWNER, claim.owner.clone())
+        .set(UNTIL, claim.until)
+        .set(LEASE_MS, claim.lease_ms)
+        .add(FENCE, 1)
+        .remove(ERROR)
+        .by_rule(Rule::NothingIsThere, Condition::has(VALUE).not())
+        .by_rule(Rule::OneCreator, free)
+}
+
+fn still_creating(owner: &str, fence: u64) -> Condition<Cell> {
+    is(CREATING).and(Condition::equals(OWNER, owner.to_owned())).and(Condition::equals(FENCE, fence))
+}
+
+pub fn renew_creation(owner: &str, fence: u64, until: i64) -> Update<Cell> {
+    Update::new()
+        .set(UNTIL, until)
+        .by_rule(Rule::PublisherOwns, still_creating(owner, fence))
+        .by_rule(Rule::UntilOnlyGrows, Condition::at_most(UNTIL, until))
+}
+
+pub fn publish(place: &Place, now: Timestamp, value: Value, owner: &str, fence: u64) -> Update<Cell> {
+    let update = plain(place, now).set(VALUE, value).set(WRITER, owner.to_owned()).add(VERSION, 1);
+    not_in_the_making(update).by_rule(Rule::PublisherOwns, still_creating(owner, fence))
+}
+
+pub fn fail_creation(error: String, until: i64, owner: &str, fence: u64) -> Update<Cell> {
+    Update::new()
+        .set(STATE, FAILED.to_owned())
+        .set(ERROR, error)
+        .set(UNTIL, until)
+        .remove(OWNER)
+        .by_rule(Rule::PublisherOwns, still_creating(owner, fence))
+}
+
+pub fn give_up_creation(owner: &str, fence: u64) -> Update<Cell> {
+    Update::new()
+        .remove(STATE)
+        .remove(OWNER)
+        .remove(UNTIL)
+        .remove(LEASE_MS)
+        .by_rule(Rule::PublisherOwns, still_creating(owner, fence))
+}
+
+/// `lock/<key>` and `slot/<n>`: who has it, until when, and the number of the holder. It is never deleted,
+/// so that the number only grows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Lock {
+    pub space: String,
+    pub name: String,
+    pub owner: Option<String>,
+    pub until: Option<i64>,
+    pub lease_ms: Option<u64>,
+    pub fence: u64,
+    pub expires_at: Option<i64>,
+}
+
+const LOCK_OWNER: Column<Lock, String> = Column::new("owner");
+const LOCK_UNTIL: Column<Lock, i64> = Column::new("until");
+const LOCK_LEASE_MS: Column<Lock, u64> = Column::new("lease_ms");
+const LOCK_FENCE: Column<Lock, u64> = Column::new("fence");
+
+pub fn acquire(place: &Place, now: Timestamp, claim: &Claim) -> Update<Lock> {
+    let mut free = Condition::has(LOCK_OWNER).not();
+    if let Some(late) = claim.late {
+        free = free.or(Condition::less(LOCK_UNTIL, late.millis()));
+    }
+    if let Some((fence, until)) = claim.ended {
+        free = free.or(Condition::equals(LOCK_FENCE, fence).and(Condition::equals(LOCK_UNTIL, until)));
+    }
+    Update::new()
+        .kept(place, now)
+        .set(LOCK_OWNER, claim.owner.clone())
+        .set(LOCK_UNTIL, claim.until)
+        .set(LOCK_LEASE_MS, claim.lease_ms)
+        .add(LOCK_FENCE, 1)
+        .by_rule(Rule::LockIsFree, free)
+}
+
+/// This holder has the lock.
+pub fn held(owner: &str, fence: u64) -> Condition<Lock> {
+    Condition::equals(LOCK_OWNER, owner.to_owned()).and(Condition::equals(LOCK_FENCE, fence))
+}
+
+pub fn renew(owner: &str, fence: u64, until: i64) -> Update<Lock> {
+    Update::new()
+        .set(LOCK_UNTIL, until)
+        .by_rule(Rule::HolderOwns, held(owner, fence))
+        .by_rule(Rule::UntilOnlyGrows, Condition::at_most(LOCK_UNTIL, until))
+}
+
+pub fn release(owner: &str, fence: u64) -> Update<Lock> {
+    Update::new().remove(LOCK_OWNER).remove(LOCK_UNTIL).by_rule(Rule::HolderOwns, held(owner, fence))
+}
+
+/// Removes whoever holds a lock, for an operator who knows that the holder is gone.
+pub fn break_lock(fence: u64) -> Update<Lock> {
+    Update::new().remove(LOCK_OWNER).remove(LOCK_UNTIL).when(Condition::equals(LOCK_FENCE, fence))
+}
+
+fn not_newer(token: u64) -> Condition<Cell> {
+    Condition::has(LEASE_TOKEN).not().or(Condition::at_most(LEASE_TOKEN, token))
+}
+
+pub fn fenced(place: &Place, now: Timestamp, value: Value, nonce: &str, token: u64) -> Update<Cell> {
+    let update = Update::new()
+        .kept(place, now)
+        .set(VALUE, value)
+        .set(WRITER, nonce.to_owned())
+        .set(LEASE_TOKEN, token)
+        .add(VERSION, 1);
+    not_in_the_making(update).remove(RECENT).by_rule(Rule::FenceOnlyGrows, not_newer(token))
+}
+
+/// Raises the fence of a key, so that older holders can write it no more.
+pub fn raise_fence(place: &Place, now: Timestamp, token: u64) -> Update<Cell> {
+    Update::new().kept(place, now).set(LEASE_TOKEN, token).by_rule(Rule::FenceOnlyGrows, not_newer(token))
+}

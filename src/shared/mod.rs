@@ -29,12 +29,18 @@ use crate::dynamo::{self, Dynamo, TableSpec};
 use crate::tasks::Tasks;
 
 mod cells;
+mod create;
 mod hub;
 mod items;
+mod lease;
 #[cfg(test)]
 mod storm;
+mod wait;
 
 pub use cells::{Added, Change, Expect, Put, Version};
+pub use create::{Begun, CreateContext, CreateError, CreateOptions, Created, Creation};
+pub use lease::{Fenced, Held, Lease, LeaseError, LeaseOptions, Released};
+pub use wait::WaitError;
 
 use hub::Hub;
 use items::Place;

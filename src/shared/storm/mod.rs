@@ -32,13 +32,15 @@ use crate::shared::{SharedData, SharedOptions, Space, TABLES};
 use crate::tasks::Tasks;
 
 mod cells;
+mod create;
+mod lease;
 
 /// Schedules of each storm: some seconds, unoptimised. `MNEME_ROUNDS` multiplies them.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 40;
 
 /// How many schedules may pass before a broken rule is found. Those with the rarest cause need two losses at
 /// the same write.
-const FOUND_WITHIN: u64 = 2_000;
+const FOUND_WITHIN: u64 = 1_000;
 
 /// A schedule that takes longer, in virtual time, hangs.
 const ENDS_WITHIN: Duration = Duration::from_secs(600);
@@ -67,7 +69,8 @@ pub struct World {
     pub space: Space,
     pub processes: Vec<Process>,
     chance: RefCell<StdRng>,
-    started: Instant,
+    pub started: Instant,
+    stood_still: std::cell::Cell<usize>,
     history: RefCell<Vec<String>>,
 }
 
@@ -98,7 +101,8 @@ impl Weather {
 impl World {
     fn new(engine: &Embedded, seed: u64, weather: Weather) -> Rc<Self> {
         let mut chance = StdRng::seed_from_u64(seed);
-        let space = Space::Run(format!("{seed}"));
+        let number = SCHEDULES.replace(SCHEDULES.get() + 1);
+        let space = Space::Run(format!("{number}-{seed}"));
         let processes = (0..weather.processes).map(|_| {
             let faults = Faults::new();
             let skew = weather.skew.mul_f64(chance.random_range(0.0..=1.0));
@@ -109,15 +113,9 @@ impl World {
             Process { shared, faults, crashed: CancellationToken::new() }
         });
         let processes = processes.collect();
-        let (started, history) = (Instant::now(), RefCell::default());
-        Rc::new(Self {
-            engine: engine.clone(),
-            space,
-            processes,
-            chance: RefCell::new(chance),
-            started,
-            history,
-        })
+        let (started, history, stood_still) = (Instant::now(), RefCell::default(), std::cell::Cell::new(0));
+        let chance = RefCell::new(chance);
+        Rc::new(Self { engine: engine.clone(), space, processes, chance, started, stood_still, history })
     }
 
     pub fn chance<A>(&self, draw: impl FnOnce(&mut StdRng) -> A) -> A {
@@ -161,6 +159,7 @@ impl World {
         for _ in 0..pauses {
             sleep(self.up_to(weather.pause)).await;
             self.note(process, "stands still");
+            self.stood_still.set(self.stood_still.get() + 1);
             faults.set_frozen(true);
             sleep(self.up_to(weather.pause)).await;
             faults.set_frozen(false);
@@ -185,9 +184,10 @@ impl World {
         }
     }
 
-    /// How many processes have crashed.
-    pub fn crashed(&self) -> usize {
-        self.processes.iter().filter(|process| process.crashed.is_cancelled()).count()
+    /// How often a process stood still or crashed.
+    pub fn interruptions(&self) -> usize {
+        let crashed = self.processes.iter().filter(|process| process.crashed.is_cancelled()).count();
+        self.stood_still.get() + crashed
     }
 
     /// A process that starts when the storm is over.
@@ -200,29 +200,34 @@ impl World {
 }
 
 thread_local! {
-    /// One engine for all schedules of a test: each has a space of its own.
+    /// One engine for all schedules of a test, and how many there were: each has a space of its own.
     static ENGINE: RefCell<Option<Embedded>> = const { RefCell::new(None) };
+    static SCHEDULES: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.expect("a runtime without IO needs nothing")
+}
+
+fn engine() -> Embedded {
+    let engine = ENGINE.with_borrow(Option::clone);
+    let engine = engine.unwrap_or_else(|| runtime().block_on(engine_at_once(TABLES)));
+    ENGINE.set(Some(engine.clone()));
+    engine
 }
 
 /// Runs one schedule. A panic in it is a violation as well.
 fn one(seed: u64, weather: Weather, storm: Storm) -> Verdict {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    let runtime = runtime.expect("a runtime without IO needs nothing");
-    let history = Rc::new(RefCell::new(Vec::new()));
+    let (engine, history) = (engine(), Rc::new(RefCell::new(Vec::new())));
     let schedule = async {
-        let engine = ENGINE.with_borrow(Option::clone);
-        let engine = match engine {
-            Some(engine) => engine,
-            None => engine_at_once(TABLES).await,
-        };
-        ENGINE.set(Some(engine.clone()));
         fastrand::seed(seed);
         let world = World::new(&engine, seed, weather);
         let verdict = AssertUnwindSafe(storm(world.clone())).catch_unwind().await;
         history.replace(world.history.take());
         verdict
     };
-    let verdict = runtime.block_on(schedule);
+    let verdict = runtime().block_on(schedule);
     let verdict = verdict.unwrap_or_else(|_| Err("it panicked".to_owned()));
     verdict.map_err(|why| format!("seed {seed}: {why}\n{}", history.take().join("\n")))
 }

@@ -61,10 +61,14 @@ impl SharedData {
         self.place("cell/", key)
     }
 
-    /// Reads a value. Another process's write may be a moment old; an own one is always seen.
+    /// Reads a value, or where there is none the configuration's. Another process's write may be a moment old;
+    /// an own one is always seen.
     pub async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
         let cell = self.hub.glance(&self.cell(key)?).await?;
-        cell.and_then(|cell| cell.value).as_ref().map(typed).transpose()
+        match cell.and_then(|cell| cell.value) {
+            Some(value) => typed(&value).map(Some),
+            None => self.configured(key),
+        }
     }
 
     /// Reads a value as it is, and the number of its last write.

@@ -5,7 +5,7 @@
 //! - [`Watches`]: one poller for each key that somebody waits for, whatever their number. A local write wakes
 //!   local waiters without a read.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,11 +16,14 @@ use tokio::time::{Instant, sleep};
 
 use crate::clock::Timestamp;
 use crate::dynamo::{Dynamo, Table, Tried, Update};
+use crate::shared::barrier::BarrierJob;
 use crate::shared::cells::{ChangeJob, SumJob};
 use crate::shared::create::CreateJob;
-use crate::shared::items::{Cell, Lock, Place};
+use crate::shared::deal::List;
+use crate::shared::hold::HoldJob;
+use crate::shared::items::{Barrier, Cell, Holders, Lock, Place};
 use crate::shared::lease::{LockJob, Pace};
-use crate::shared::{Result, SharedError, SharedOptions};
+use crate::shared::{Result, RunConfig, SharedError, SharedOptions, Space};
 use crate::tasks::Tasks;
 
 /// Keys with local state in one process: queues, pollers, versions written. Idle ones are dropped.
@@ -46,9 +49,15 @@ pub struct Hub {
     pub sums: Lanes<SumJob>,
     pub creations: Lanes<CreateJob>,
     pub locks: Lanes<LockJob>,
+    pub holds: Lanes<HoldJob>,
+    pub barrier_steps: Lanes<BarrierJob>,
+    pub lists: Mutex<HashMap<Place, Arc<List>>>,
+    pub configs: Mutex<BTreeMap<Space, Arc<RunConfig>>>,
     pub paces: Mutex<HashMap<Place, Pace>>,
     pub cells: Watches<Cell>,
     pub lock_records: Watches<Lock>,
+    pub barriers: Watches<Barrier>,
+    pub holders: Watches<Holders>,
 }
 
 impl Hub {
@@ -65,9 +74,15 @@ impl Hub {
             sums: Lanes::default(),
             creations: Lanes::default(),
             locks: Lanes::default(),
+            holds: Lanes::default(),
+            barrier_steps: Lanes::default(),
+            lists: Mutex::default(),
+            configs: Mutex::default(),
             paces: Mutex::default(),
             cells: Watches::default(),
             lock_records: Watches::default(),
+            barriers: Watches::default(),
+            holders: Watches::default(),
         }
     }
 
@@ -333,6 +348,19 @@ impl Progress for Cell {
 impl Progress for Lock {
     fn progress(&self) -> u64 {
         self.fence
+    }
+}
+
+impl Progress for Barrier {
+    fn progress(&self) -> u64 {
+        (self.members.len() + self.gone.len()) as u64 + u64::from(self.broken.is_some())
+    }
+}
+
+impl Progress for Holders {
+    /// Holders come and go: the last sight counts.
+    fn progress(&self) -> u64 {
+        0
     }
 }
 

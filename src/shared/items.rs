@@ -3,7 +3,7 @@
 //! A condition stands under the name of its [`Rule`]. The storms take the rules away one by one and show that
 //! each of them is needed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -33,6 +33,11 @@ impl Place {
         (self.space.clone(), self.name.clone())
     }
 
+    /// Another record, as long-lived as this one.
+    pub fn beside(&self, name: String) -> Self {
+        Self { name, ..self.clone() }
+    }
+
     /// When the record is to be deleted if nobody writes it any more.
     pub fn expires_at(&self, now: Timestamp) -> Option<i64> {
         self.expires.then(|| now.plus(RUN_KEPT_FOR).seconds())
@@ -54,7 +59,21 @@ macro_rules! in_the_shared_table {
     )*};
 }
 
-in_the_shared_table!(Cell, Lock);
+in_the_shared_table!(Cell, Lock, Barrier, Deal, Values, Claims, Back, Holders, Ids, Config);
+
+macro_rules! empty_at {
+    ($($record:ident),*) => {$(
+        impl $record {
+            /// An empty one.
+            pub fn at(place: &Place, expires_at: Option<i64>) -> Self {
+                let (space, name) = place.key();
+                Self { space, name, expires_at, ..Self::default() }
+            }
+        }
+    )*};
+}
+
+empty_at!(Deal, Values, Claims, Back, Holders, Config);
 
 /// An attribute that holds anything: also one that reads as "nothing" is there.
 fn anything<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
@@ -142,6 +161,24 @@ pub enum Rule {
     GuardHolds,
     /// Watching a lease takes as long as the lease.
     WatchedForAll,
+    /// Nobody arrives at a broken barrier.
+    BrokenStaysBroken,
+    /// Nobody breaks a full barrier.
+    FullStaysFull,
+    /// Who has an element gets no other one.
+    OneElementEach,
+    /// A shard deals as many elements as it has.
+    ShardHasMore,
+    /// An element is given back by the one that has it.
+    GiverHasIt,
+    /// Of an element that was given back twice, the older return counts no more.
+    ReturnsDiffer,
+    /// Nobody gets what is not free.
+    HolderFits,
+    /// Who is taken over has ended as it was seen.
+    DeadAsSeen,
+    /// A lease is given back as it was last renewed.
+    HolderAsSeen,
 }
 
 impl Rule {
@@ -419,3 +456,304 @@ pub fn fenced(place: &Place, now: Timestamp, value: Value, nonce: &str, token: u
 pub fn raise_fence(place: &Place, now: Timestamp, token: u64) -> Update<Cell> {
     Update::new().kept(place, now).set(LEASE_TOKEN, token).by_rule(Rule::FenceOnlyGrows, not_newer(token))
 }
+
+/// `barrier/<name>`: who has arrived, used once.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Barrier {
+    pub space: String,
+    pub name: String,
+    pub size: Option<usize>,
+    #[serde(with = "serde_dynamo::string_set", skip_serializing_if = "BTreeSet::is_empty")]
+    pub members: BTreeSet<String>,
+    /// Those among the members who will not come.
+    #[serde(with = "serde_dynamo::string_set", skip_serializing_if = "BTreeSet::is_empty")]
+    pub gone: BTreeSet<String>,
+    pub broken: Option<String>,
+    pub expires_at: Option<i64>,
+}
+
+const SIZE: Column<Barrier, usize> = Column::new("size");
+const MEMBERS: Column<Barrier, BTreeSet<String>> = Column::new("members");
+const GONE: Column<Barrier, BTreeSet<String>> = Column::new("gone");
+const BARRIER_BROKEN: Column<Barrier, String> = Column::new("broken");
+
+pub fn arrive(
+    place: &Place,
+    now: Timestamp,
+    size: usize,
+    members: BTreeSet<String>,
+    gone: BTreeSet<String>,
+) -> Update<Barrier> {
+    let same_size = Condition::has(SIZE).not().or(Condition::equals(SIZE, size));
+    Update::new()
+        .kept(place, now)
+        .set(SIZE, size)
+        .insert_all(MEMBERS, members)
+        .insert_all(GONE, gone)
+        .when(same_size)
+        .by_rule(Rule::BrokenStaysBroken, Condition::has(BARRIER_BROKEN).not())
+}
+
+pub fn break_barrier(place: &Place, now: Timestamp, size: usize, why: String) -> Update<Barrier> {
+    let not_full = Condition::has(MEMBERS).not().or(Condition::size_below(MEMBERS, size as u64));
+    Update::new()
+        .kept(place, now)
+        .set(BARRIER_BROKEN, why)
+        .set_if_absent(SIZE, size)
+        .when(Condition::has(BARRIER_BROKEN).not())
+        .by_rule(Rule::FullStaysFull, not_full)
+}
+
+/// `deal/<list>`: written last by the load.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Deal {
+    pub space: String,
+    pub name: String,
+    pub size: usize,
+    pub shards: usize,
+    pub digest: String,
+    pub expires_at: Option<i64>,
+}
+
+/// `deal-values/` and `pool-values/`: elements, which never change.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Values {
+    pub space: String,
+    pub name: String,
+    pub values: Vec<Value>,
+    pub expires_at: Option<i64>,
+}
+
+/// `deal-claims/`: who has which element of a shard.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Claims {
+    pub space: String,
+    pub name: String,
+    pub size: u64,
+    pub next: u64,
+    pub claims: BTreeMap<String, u64>,
+    pub expires_at: Option<i64>,
+}
+
+const NEXT: Column<Claims, u64> = Column::new("next");
+const OF: Column<Claims, u64> = Column::new("size");
+fn claim_of(who: &str) -> Column<Claims, u64> {
+    const CLAIMS: Column<Claims, BTreeMap<String, u64>> = Column::new("claims");
+    CLAIMS.entry(who)
+}
+
+/// `deal-back/`: elements that were given back, and who has them since.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Back {
+    pub space: String,
+    pub name: String,
+    pub back: Vec<String>,
+    pub claims: BTreeMap<String, String>,
+    pub expires_at: Option<i64>,
+}
+
+const BACK: Column<Back, Vec<String>> = Column::new("back");
+fn back_claim_of(who: &str) -> Column<Back, String> {
+    const CLAIMS: Column<Back, BTreeMap<String, String>> = Column::new("claims");
+    CLAIMS.entry(who)
+}
+
+/// The next element of a shard.
+pub fn deal(place: &Place, now: Timestamp, who: &str) -> Update<Claims> {
+    Update::new()
+        .kept(place, now)
+        .copy(NEXT, claim_of(who))
+        .add(NEXT, 1)
+        .by_rule(Rule::OneElementEach, Condition::has(claim_of(who)).not())
+        .by_rule(Rule::ShardHasMore, Condition::less_than_column(NEXT, OF))
+}
+
+/// The oldest element that was given back.
+pub fn deal_returned(place: &Place, now: Timestamp, who: &str) -> Update<Back> {
+    Update::new()
+        .kept(place, now)
+        .copy(BACK.first(), back_claim_of(who))
+        .remove(BACK.first())
+        .when(Condition::size_above(BACK, 0))
+        .by_rule(Rule::OneElementEach, Condition::has(back_claim_of(who)).not())
+}
+
+pub fn unclaim(who: &str, index: u64) -> Update<Claims> {
+    let has_it = Condition::equals(claim_of(who), index);
+    Update::new().remove(claim_of(who)).by_rule(Rule::GiverHasIt, has_it)
+}
+
+pub fn take_back(text: String) -> Update<Back> {
+    Update::new().append(BACK, text)
+}
+
+pub fn take_back_again(who: &str, text: &str, again: String) -> Update<Back> {
+    let has_it = Condition::equals(back_claim_of(who), text.to_owned());
+    Update::new().append(BACK, again).remove(back_claim_of(who)).by_rule(Rule::GiverHasIt, has_it)
+}
+
+/// `permit/<name>` and `pool/<name>`: who holds, and until when. In a permit `holders` has the ends; in a pool
+/// it has the elements, and `until` the ends.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Holders {
+    pub space: String,
+    pub name: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub free: Vec<u64>,
+    pub holders: Option<BTreeMap<String, i64>>,
+    pub until: Option<BTreeMap<String, i64>>,
+    pub digest: Option<String>,
+    pub expires_at: Option<i64>,
+}
+
+const FREE: Column<Holders, Vec<i64>> = Column::new("free");
+const HOLDERS: Column<Holders, BTreeMap<String, i64>> = Column::new("holders");
+const ENDS: Column<Holders, BTreeMap<String, i64>> = Column::new("until");
+
+/// Which of the two it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    Permit { max: u64 },
+    Pool,
+}
+
+pub fn init_permit(place: &Place, now: Timestamp) -> Update<Holders> {
+    Update::new().kept(place, now).set_if_absent(HOLDERS, BTreeMap::new())
+}
+
+impl Hold {
+    fn ends(self, record: &Holders) -> Option<&BTreeMap<String, i64>> {
+        match self {
+            Self::Permit { .. } => record.holders.as_ref(),
+            Self::Pool => record.until.as_ref(),
+        }
+    }
+
+    fn end(self, who: &str) -> Column<Holders, i64> {
+        match self {
+            Self::Permit { .. } => HOLDERS.entry(who),
+            Self::Pool => ENDS.entry(who),
+        }
+    }
+
+    pub fn until_of(self, record: &Holders, who: &str) -> Option<i64> {
+        self.ends(record)?.get(who).copied()
+    }
+
+    pub fn index_of(self, record: &Holders, who: &str) -> Option<u64> {
+        let index = record.holders.as_ref()?.get(who).copied();
+        index.filter(|_| self == Self::Pool).and_then(|index| u64::try_from(index).ok())
+    }
+
+    pub fn has_room(self, record: &Holders) -> bool {
+        match self {
+            Self::Permit { max } => {
+                record.holders.as_ref().is_none_or(|holders| (holders.len() as u64) < max)
+            }
+            Self::Pool => !record.free.is_empty(),
+        }
+    }
+
+    /// Somebody whose lease has ended for everybody.
+    pub fn dead(self, record: &Holders, late: i64) -> Option<(String, i64)> {
+        let ended = self.ends(record)?.iter().find(|(_, until)| **until < late);
+        ended.map(|(who, until)| (who.clone(), *until))
+    }
+
+    pub fn take(self, place: &Place, now: Timestamp, who: &str, until: i64) -> Update<Holders> {
+        let update = Update::new().kept(place, now).set(self.end(who), until);
+        let none_yet = Condition::has(HOLDERS.entry(who)).not();
+        match self {
+            Self::Permit { max } => {
+                // The map must be there for the size to be known.
+                let room = Condition::size_below(HOLDERS, max);
+                update.when(Condition::has(HOLDERS)).by_rule(Rule::HolderFits, none_yet.and(room))
+            }
+            Self::Pool => update
+                .copy(FREE.first(), HOLDERS.entry(who))
+                .remove(FREE.first())
+                .when(Condition::size_above(FREE, 0))
+                .by_rule(Rule::HolderFits, none_yet),
+        }
+    }
+
+    pub fn take_over(
+        self,
+        place: &Place,
+        now: Timestamp,
+        who: &str,
+        until: i64,
+        dead: &str,
+        ended: i64,
+    ) -> Update<Holders> {
+        let update = Update::new()
+            .kept(place, now)
+            .set(self.end(who), until)
+            .remove(self.end(dead))
+            .when(Condition::has(HOLDERS.entry(who)).not())
+            .by_rule(Rule::DeadAsSeen, Condition::equals(self.end(dead), ended));
+        match self {
+            Self::Permit { .. } => update,
+            Self::Pool => update.copy(HOLDERS.entry(dead), HOLDERS.entry(who)).remove(HOLDERS.entry(dead)),
+        }
+    }
+
+    /// Of each its name, its end as the store has it, and the new one.
+    pub fn renew(self, entries: &[(String, i64, i64)]) -> Update<Holders> {
+        let mut update = Update::new();
+        for (who, old, new) in entries {
+            let as_seen = Condition::equals(self.end(who), *old);
+            update = update.set(self.end(who), *new).by_rule(Rule::HolderAsSeen, as_seen);
+        }
+        update
+    }
+
+    pub fn give_back(
+        self,
+        place: &Place,
+        now: Timestamp,
+        who: &str,
+        until: i64,
+        index: Option<u64>,
+    ) -> Update<Holders> {
+        let update = Update::new()
+            .kept(place, now)
+            .remove(self.end(who))
+            .by_rule(Rule::HolderAsSeen, Condition::equals(self.end(who), until));
+        match index {
+            None => update,
+            Some(index) => update.append(FREE, index as i64).remove(HOLDERS.entry(who)),
+        }
+    }
+}
+
+/// `ids`: how many were handed out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Ids {
+    pub space: String,
+    pub name: String,
+    pub next: u64,
+    pub expires_at: Option<i64>,
+}
+
+pub const ID_NEXT: Column<Ids, u64> = Column::new("next");
+
+/// `config`: run-time configuration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    pub space: String,
+    pub name: String,
+    pub value: BTreeMap<String, Value>,
+    pub version: u64,
+    pub expires_at: Option<i64>,
+}
+
+pub const CONFIG_VERSION: Column<Config, u64> = Column::new("version");

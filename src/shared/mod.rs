@@ -28,18 +28,26 @@ use serde_json::Value;
 use crate::dynamo::{self, Dynamo, TableSpec};
 use crate::tasks::Tasks;
 
+mod barrier;
 mod cells;
 mod create;
+mod deal;
+mod hold;
 mod hub;
 mod items;
 mod lease;
+mod run;
 #[cfg(test)]
 mod storm;
 mod wait;
 
+pub use barrier::{BarrierError, MEMBERS_MAX, Pass};
 pub use cells::{Added, Change, Expect, Put, Version};
 pub use create::{Begun, CreateContext, CreateError, CreateOptions, Created, Creation};
+pub use deal::{ELEMENT_MAX, LIST_MAX, Loaded};
+pub use hold::{CheckedOut, PERMITS_MAX, POOL_MAX, Permit};
 pub use lease::{Fenced, Held, Lease, LeaseError, LeaseOptions, Released};
+pub use run::{ConfigError, RunConfig, Slot};
 pub use wait::WaitError;
 
 use hub::Hub;

@@ -18,7 +18,7 @@ const ACTORS: usize = 2;
 const TURNS: usize = 2;
 
 /// Clocks that nobody should trust.
-const SKEWED: Weather = Weather { skew: Duration::from_secs(20), ..Weather::USUAL };
+const SKEWED: Weather = Weather { skew: Duration::from_secs(20), ..Weather::LATE };
 
 #[derive(Default)]
 struct Log {
@@ -39,7 +39,8 @@ async fn hold(world: &World, log: &Log, process: usize, lease: Lease) {
     let place = log.held.borrow().len();
     log.held.borrow_mut().push((token, acquired, lease.valid_until()));
     let believed = |lease: &Lease| {
-        log.held.borrow_mut()[place].2 = Instant::now().min(lease.valid_until()).max(acquired);
+        let until = if lease.is_valid() { Instant::now() } else { lease.valid_until().min(Instant::now()) };
+        log.held.borrow_mut()[place].2 = until.max(acquired);
     };
     for _ in 0..world.chance(|chance| chance.random_range(0..3)) {
         sleep(world.up_to(Duration::from_secs(2))).await;

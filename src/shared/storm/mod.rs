@@ -31,8 +31,11 @@ use crate::shared::items::Rule;
 use crate::shared::{SharedData, SharedOptions, Space, TABLES};
 use crate::tasks::Tasks;
 
+mod barrier;
 mod cells;
 mod create;
+mod deal;
+mod hold;
 mod lease;
 
 /// Schedules of each storm: some seconds, unoptimised. `MNEME_ROUNDS` multiplies them.
@@ -91,11 +94,21 @@ pub struct Weather {
     pub pause: Duration,
     /// How many of a hundred processes crash.
     pub crashes: u32,
+    /// What happens to requests, at most twice as often.
+    pub rates: Rates,
 }
 
 impl Weather {
-    pub const USUAL: Self =
-        Self { processes: 3, skew: Duration::from_secs(2), pause: Duration::from_secs(6), crashes: 20 };
+    pub const USUAL: Self = Self {
+        processes: 3,
+        skew: Duration::from_secs(2),
+        pause: Duration::from_secs(6),
+        crashes: 20,
+        rates: Rates::STORMY,
+    };
+
+    /// Many requests arrive after later ones.
+    pub const LATE: Self = Self { rates: Rates { arrive_late: 150, ..Rates::STORMY }, ..Self::USUAL };
 }
 
 impl World {
@@ -107,7 +120,7 @@ impl World {
             let faults = Faults::new();
             let skew = weather.skew.mul_f64(chance.random_range(0.0..=1.0));
             let dynamo = over(engine, Clock::running(START.plus(skew)), &faults);
-            faults.plan(chance.random(), Rates::STORMY.times(chance.random_range(0..=2)));
+            faults.plan(chance.random(), weather.rates.times(chance.random_range(0..=2)));
             let options = SharedOptions { seed: Some(chance.random()), ..SharedOptions::default() };
             let shared = SharedData::open(dynamo, &Tasks::new(), space.clone(), options);
             Process { shared, faults, crashed: CancellationToken::new() }

@@ -6,7 +6,7 @@
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,7 @@ use crate::dynamo::{self, Dynamo, TableSpec};
 use crate::history::Revision;
 use crate::people::Noted;
 use crate::settings::{Settings, SettingsCache};
+use crate::shared::SharedData;
 use crate::telemetry::{Health, Metrics};
 
 pub mod discord;
@@ -393,6 +394,8 @@ pub struct Services {
     pub instance: Instance,
     pub settings: SettingsCache,
     pub noted: Noted,
+    /// What this instance shares with others; set when the bot has started.
+    pub shared: OnceLock<SharedData>,
     pub metrics: Metrics,
     pub health: Health,
     state: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
@@ -407,6 +410,7 @@ impl Services {
             instance,
             settings: SettingsCache::default(),
             noted: Noted::default(),
+            shared: OnceLock::new(),
             metrics: Metrics::default(),
             health: Health::default(),
             state: Mutex::default(),

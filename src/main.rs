@@ -5,8 +5,9 @@ use clap::CommandFactory;
 use mneme::bot::Exit;
 use mneme::config::{self, Cli, LogFormat, Role, TablesAct};
 use mneme::run::{instance, open_store};
+use mneme::shared::{SharedData, SharedOptions, Space};
 use mneme::tasks::Tasks;
-use mneme::{doctor, playground, run, tables, telemetry};
+use mneme::{doctor, playground, run, shared, tables, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
@@ -54,6 +55,10 @@ async fn start(role: Role) -> anyhow::Result<Exit> {
             start_logging(&options.log)?;
             Ok(doctor::examine(&options).await)
         }
+        Role::Shared(options) => {
+            start_logging(&options.log)?;
+            until_signalled(&tasks, share(options, &tasks)).await
+        }
         Role::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "mneme", &mut std::io::stdout());
             Ok(Exit::Asked)
@@ -89,6 +94,17 @@ async fn until_signalled(
         outcome = work => outcome,
         () = signals => Ok(Exit::Asked),
     }
+}
+
+async fn share(options: config::Shared, tasks: &Tasks) -> anyhow::Result<Exit> {
+    let space = Space::parse(&options.space).context("a space is bot, server/<id>, run/<id> or runs")?;
+    let connected = open_store(&options.store).await?;
+    let shared = SharedData::open(connected.dynamo, tasks, space, SharedOptions::default());
+    let mut out = std::io::stdout();
+    let command = shared::cli::run(&shared, &options.act, options.json, &mut out);
+    // A watch lasts until it is stopped.
+    tasks.shutdown().run_until_cancelled(command).await.unwrap_or(Ok(()))?;
+    Ok(Exit::Asked)
 }
 
 async fn show_tables(options: config::Tables) -> anyhow::Result<Exit> {

@@ -378,7 +378,7 @@ impl Hub {
             Some(Finish::Fail(error, _)) => {
                 let pause =
                     FAILURE_PAUSE * 2_u32.saturating_pow(u32::try_from(fence - 1).unwrap_or(u32::MAX).min(5));
-                let until = self.until(pause.min(FAILURE_PAUSE_MAX));
+                let until = self.now().plus(pause.min(FAILURE_PAUSE_MAX)).millis();
                 items::fail_creation(error.clone(), until, owner, fence)
             }
             None => items::give_up_creation(owner, fence),

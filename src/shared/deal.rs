@@ -63,13 +63,13 @@ struct Spot {
 }
 
 impl SharedData {
-    fn list(&self, list: &str) -> Result<Place> {
+    fn deal_place(&self, list: &str) -> Result<Place> {
         self.place("deal/", list)
     }
 
     /// Loads a list, once. A load that was interrupted is completed by loading again.
     pub async fn deal_load<T: Serialize>(&self, list: &str, elements: &[T]) -> Result<Loaded> {
-        let place = self.list(list)?;
+        let place = self.deal_place(list)?;
         if elements.len() > LIST_MAX {
             return Err(SharedError::TooLarge { limit: LIST_MAX });
         }
@@ -113,7 +113,7 @@ impl SharedData {
 
     /// The element of this asker: the same however often it asks. `None`: nothing is left.
     pub async fn deal<T: DeserializeOwned>(&self, list: &str, who: &Who) -> Result<Option<T>> {
-        let (place, who) = (self.list(list)?, who.checked()?);
+        let (place, who) = (self.deal_place(list)?, who.checked()?);
         let known = self.hub.list(&place).await?;
         let Some(spot) = self.hub.deal(&place, &known, who).await? else { return Ok(None) };
         let values = self.hub.values(&place, &known, spot.shard).await?;
@@ -122,7 +122,7 @@ impl SharedData {
 
     /// Gives the element of this asker back, to be dealt again. `false`: it has none.
     pub async fn undeal(&self, list: &str, who: &Who) -> Result<bool> {
-        let (place, who) = (self.list(list)?, who.checked()?);
+        let (place, who) = (self.deal_place(list)?, who.checked()?);
         let known = self.hub.list(&place).await?;
         match self.hub.claim_of(&place, &known, who).await? {
             Some(spot) => self.hub.give_back(&place, &known, who, spot).await,

@@ -43,7 +43,8 @@ pub struct Hub {
     pub tasks: Tasks,
     pub options: SharedOptions,
     chance: Mutex<StdRng>,
-    last_until: Mutex<i64>,
+    /// By length, of which there are few.
+    last_until: Mutex<BTreeMap<Duration, i64>>,
     written: Mutex<Written>,
     pub changes: Lanes<ChangeJob>,
     pub sums: Lanes<SumJob>,
@@ -68,7 +69,7 @@ impl Hub {
             tasks,
             options,
             chance: Mutex::new(chance),
-            last_until: Mutex::new(0),
+            last_until: Mutex::default(),
             written: Mutex::default(),
             changes: Lanes::default(),
             sums: Lanes::default(),
@@ -101,10 +102,11 @@ impl Hub {
         format!("{:08x}{:016x}", chance.random::<u32>(), chance.random::<u64>())
     }
 
-    /// The end of a lease that begins now. No two of this process are equal, so that an end also tells which
-    /// acquisition or renewal it belongs to.
+    /// The end of a lease that begins now. No two of one length are equal in this process, so that an end also
+    /// tells which acquisition or renewal it belongs to.
     pub fn until(&self, ttl: Duration) -> i64 {
-        let mut last = locked(&self.last_until);
+        let mut lasts = locked(&self.last_until);
+        let last = lasts.entry(ttl).or_insert(0);
         *last = self.now().plus(ttl).millis().max(*last + 1);
         *last
     }

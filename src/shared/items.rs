@@ -161,8 +161,6 @@ pub enum Rule {
     GuardHolds,
     /// Watching a lease takes as long as the lease.
     WatchedForAll,
-    /// Nobody arrives at a broken barrier.
-    BrokenStaysBroken,
     /// Nobody breaks a full barrier.
     FullStaysFull,
     /// Who has an element gets no other one.
@@ -492,7 +490,7 @@ pub fn arrive(
         .insert_all(MEMBERS, members)
         .insert_all(GONE, gone)
         .when(same_size)
-        .by_rule(Rule::BrokenStaysBroken, Condition::has(BARRIER_BROKEN).not())
+        .when(Condition::has(BARRIER_BROKEN).not())
 }
 
 pub fn break_barrier(place: &Place, now: Timestamp, size: usize, why: String) -> Update<Barrier> {

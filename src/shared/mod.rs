@@ -30,15 +30,21 @@ use crate::tasks::Tasks;
 
 mod barrier;
 mod cells;
+pub mod cli;
 mod create;
 mod deal;
 mod hold;
 mod hub;
 mod items;
 mod lease;
+mod list;
+#[cfg(test)]
+mod page;
 mod run;
 #[cfg(test)]
 mod storm;
+#[cfg(test)]
+mod tests;
 mod wait;
 
 pub use barrier::{BarrierError, MEMBERS_MAX, Pass};
@@ -46,7 +52,8 @@ pub use cells::{Added, Change, Expect, Put, Version};
 pub use create::{Begun, CreateContext, CreateError, CreateOptions, Created, Creation};
 pub use deal::{ELEMENT_MAX, LIST_MAX, Loaded};
 pub use hold::{CheckedOut, PERMITS_MAX, POOL_MAX, Permit};
-pub use lease::{Fenced, Held, Lease, LeaseError, LeaseOptions, Released};
+pub use lease::{Fenced, Held, Lease, LeaseError, LeaseOptions, Released, TTL_MAX, TTL_MIN, WAIT_MAX};
+pub use list::{Entry, Kind};
 pub use run::{ConfigError, RunConfig, Slot};
 pub use wait::WaitError;
 

@@ -110,10 +110,15 @@ impl SharedData {
 
     /// The lowest number below `max` that nobody holds.
     pub async fn slot(&self, max: u32) -> Result<Slot, LeaseError> {
-        let options = LeaseOptions { max_hold: Some(Duration::MAX), ..LeaseOptions::default() };
+        self.slot_in(0..max, LeaseOptions::default()).await
+    }
+
+    /// The lowest of these numbers that nobody holds. It is kept as long as it is held, however long that is.
+    pub async fn slot_in(&self, numbers: Range<u32>, options: LeaseOptions) -> Result<Slot, LeaseError> {
+        let options = LeaseOptions { max_hold: Some(Duration::MAX), ..options.checked()? };
         let give_up = Instant::now() + options.wait;
         loop {
-            for number in 0..max {
+            for number in numbers.clone() {
                 let place = self.own_place(&format!("lock/slot/{number}"));
                 if let Some(lease) = self.try_lock(&place, options).await? {
                     return Ok(Slot { number, lease });

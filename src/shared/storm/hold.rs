@@ -147,7 +147,8 @@ fn identities(world: Rc<World>) -> LocalBoxFuture<'static, Verdict> {
         let (world, log, ids) = (&*world, &log, &ids);
         let actors = actors(world, async move |process: usize, _| {
             let shared = &world.processes[process].shared;
-            ids.borrow_mut().extend(shared.next_bot_id().await);
+            let id = shared.next_bot_id().await;
+            ids.borrow_mut().extend(id);
             let Ok(slot) = shared.slot(4).await else { return };
             world.note(process, format!("is {}", slot.number));
             let place = enter(log, slot.number, slot.valid_until());

@@ -65,6 +65,12 @@ impl Timestamp {
         let time: jiff::Timestamp = zoned.parse().ok()?;
         Some(Self(time.as_millisecond()))
     }
+
+    /// Reads the `Date` of an HTTP answer: `Sun, 06 Nov 1994 08:49:37 GMT`.
+    pub fn parse_http(text: &str) -> Option<Self> {
+        let time = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+        Some(Self(time.as_millisecond()))
+    }
 }
 
 /// `YYYY-MM-DDTHH:MM:SSZ`, the form in which records hold times.
@@ -88,28 +94,39 @@ impl<'de> serde::Deserialize<'de> for Timestamp {
     }
 }
 
-/// Tells the time: the system's, or one that a test moves.
+/// Tells the time: the system's, or one that a test moves or sets wrong.
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Source);
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 enum Source {
-    #[default]
-    System,
+    /// The system's, set ahead by this much.
+    System { ahead: Duration },
     /// Stands still until it is moved.
     Manual(Arc<AtomicI64>),
     /// Runs with the runtime's time, which a test may have made virtual.
     Running { start: Timestamp, since: tokio::time::Instant },
 }
 
+impl Default for Source {
+    fn default() -> Self {
+        Self::System { ahead: Duration::ZERO }
+    }
+}
+
 impl Clock {
     pub fn system() -> Self {
-        Self(Source::System)
+        Self::default()
     }
 
     /// A clock that stands still until [`Clock::advance`].
     pub fn manual(start: Timestamp) -> Self {
         Self(Source::Manual(Arc::new(AtomicI64::new(start.0))))
+    }
+
+    /// A clock that is ahead of the system's by this much.
+    pub fn ahead(by: Duration) -> Self {
+        Self(Source::System { ahead: by })
     }
 
     /// A clock that shows this time now and runs with the runtime's time.
@@ -121,9 +138,9 @@ impl Clock {
         match &self.0 {
             Source::Manual(millis) => Timestamp(millis.load(Ordering::SeqCst)),
             Source::Running { start, since } => start.plus(since.elapsed()),
-            Source::System => {
+            Source::System { ahead } => {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+                Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)).plus(*ahead)
             }
         }
     }
@@ -162,6 +179,13 @@ mod tests {
         let clock = Clock::running(Timestamp::from_seconds(100));
         tokio::time::advance(Duration::from_secs(5)).await;
         assert_eq!(clock.now(), Timestamp::from_seconds(105));
+    }
+
+    #[test]
+    fn the_date_of_an_answer_is_read() {
+        let date = Timestamp::parse_http("Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(date, Timestamp::parse("1994-11-06T08:49:37Z"));
+        assert_eq!(Timestamp::parse_http("now"), None);
     }
 
     #[test]

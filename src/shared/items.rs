@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::clock::Timestamp;
-use crate::dynamo::{Column, Condition, Table, Update};
+use crate::dynamo::{Column, Condition, Personal, Places, Privacy, Table, TableSpec, Update};
 use crate::shared::{Expect, RUN_KEPT_FOR, Space};
 
 /// How many writers an item remembers: as many updates as may come between a write whose reply was lost
@@ -50,14 +50,62 @@ macro_rules! in_the_shared_table {
             const NAME: &'static str = "shared";
             const KEY: &'static [&'static str] = &["space", "name"];
             const EXPIRES: Option<&'static str> = Some("expires_at");
+            const PERSONAL: Personal = PERSONAL;
             type Key = (String, String);
 
             fn key(&self) -> Self::Key {
                 (self.space.clone(), self.name.clone())
             }
         }
-    )*};
+    )*
+
+        /// The table, with the attributes of all its kinds of records.
+        pub const TABLE: TableSpec = TableSpec { attributes: every_attribute, ..TableSpec::of::<Cell>() };
+
+        fn every_attribute() -> Vec<&'static str> {
+            let kinds = [$(TableSpec::of::<$record>().attributes),*];
+            kinds.iter().flat_map(|attributes| attributes()).collect()
+        }
+    };
 }
+
+/// It has the values that bots agree on, and the names of bots. What people say, own or are belongs into
+/// tables of their own, where it is found when they ask for it.
+const PERSONAL: Personal = Personal {
+    attributes: &[
+        ("space", Privacy::None),
+        ("name", Privacy::None),
+        ("value", Privacy::None),
+        ("writer", Privacy::None),
+        ("version", Privacy::None),
+        ("recent", Privacy::None),
+        ("once", Privacy::None),
+        ("taken", Privacy::None),
+        ("taken_by", Privacy::None),
+        ("lease_token", Privacy::None),
+        ("state", Privacy::None),
+        ("owner", Privacy::None),
+        ("until", Privacy::None),
+        ("lease_ms", Privacy::None),
+        ("fence", Privacy::None),
+        ("error", Privacy::None),
+        ("size", Privacy::None),
+        ("members", Privacy::None),
+        ("gone", Privacy::None),
+        ("broken", Privacy::None),
+        ("shards", Privacy::None),
+        ("digest", Privacy::None),
+        ("values", Privacy::None),
+        ("next", Privacy::None),
+        ("claims", Privacy::None),
+        ("back", Privacy::None),
+        ("free", Privacy::None),
+        ("holders", Privacy::None),
+        ("expires_at", Privacy::None),
+    ],
+    places: Places::Nowhere,
+    kept: "as long as the bot runs here; what simulated people shared, 30 days",
+};
 
 in_the_shared_table!(Cell, Lock, Barrier, Deal, Values, Claims, Back, Holders, Ids, Config);
 

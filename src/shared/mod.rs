@@ -61,7 +61,7 @@ use hub::Hub;
 use items::Place;
 
 /// The one table.
-pub const TABLES: &[TableSpec] = &[TableSpec::of::<items::Cell>()];
+pub const TABLES: &[TableSpec] = &[items::TABLE];
 
 /// A value: what travels in one request of any primitive, with room for the rest of the record.
 pub const VALUE_MAX: usize = 64 * 1_024;

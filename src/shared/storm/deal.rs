@@ -25,6 +25,22 @@ struct Hands {
     told: Vec<String>,
 }
 
+impl Hands {
+    /// Takes in what somebody was told who had this before.
+    fn note(&mut self, who: &str, before: Option<u32>, answer: &Result<Option<u32>, SharedError>) {
+        if let Ok(Some(element)) = answer {
+            if before.is_some_and(|before| before != *element) {
+                self.told.push(format!("{who} had {before:?} and now has {element}"));
+            }
+            self.has.insert(who.to_owned(), *element);
+            let other = self.has.iter().find(|(other, has)| *has == element && *other != who);
+            self.told.extend(other.map(|(other, _)| format!("{element} is {other}'s and {who}'s")));
+        } else if matches!(answer, Ok(None)) && before.is_some() {
+            self.told.push(format!("{who} had {before:?} and now has nothing"));
+        }
+    }
+}
+
 fn deals(world: Rc<World>) -> LocalBoxFuture<'static, Verdict> {
     async move {
         let hands = RefCell::new(Hands::default());
@@ -53,23 +69,7 @@ fn deals(world: Rc<World>) -> LocalBoxFuture<'static, Verdict> {
                         let before = hands.borrow().has.get(who.as_str()).copied();
                         let answer = shared.deal::<u32>("accounts", &who).await;
                         world.note(process, format!("{who}: {answer:?}"));
-                        let mut hands_now = hands.borrow_mut();
-                        if let Ok(Some(element)) = answer {
-                            if before.is_some_and(|before| before != element) {
-                                hands_now.told.push(format!("{who} had {before:?} and now has {element}"));
-                            }
-                            hands_now.has.insert(who.to_string(), element);
-                            let others = hands_now
-                                .has
-                                .iter()
-                                .find(|(other, has)| **has == element && **other != who.as_str());
-                            let twice =
-                                others.map(|(other, _)| format!("{element} is {other}'s and {who}'s"));
-                            hands_now.told.extend(twice);
-                        } else if matches!(answer, Ok(None)) && before.is_some() {
-                            hands_now.told.push(format!("{who} had {before:?} and now has nothing"));
-                        }
-                        drop(hands_now);
+                        hands.borrow_mut().note(who.as_str(), before, &answer);
                         sleep(world.up_to(Weather::USUAL.pause)).await;
                         if world.chance(|chance| chance.random()) {
                             // From here on it may be gone.

@@ -120,7 +120,7 @@ async fn in_any_case(world: &World, log: &Log) -> Verdict {
     written.sort_unstable();
     must!(written.windows(2).all(|pair| pair[0].1 <= pair[1].1), "the register went back: {written:?}");
     let first = written.first().map(|(version, _)| *version);
-    let plain = log.plain.borrow();
+    let plain = log.plain.borrow().clone();
     must!(
         first.is_none_or(|first| plain.iter().all(|version| *version < first)),
         "a plain write got through"

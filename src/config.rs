@@ -214,6 +214,9 @@ pub enum SharedAct {
         prefix: String,
         #[arg(long, value_enum, default_value_t = SharedKind::Cell)]
         kind: SharedKind,
+        /// List the runs instead, and when each began
+        #[arg(long, conflicts_with = "kind")]
+        runs: bool,
     },
     /// List the locks that are held
     Locks {
@@ -257,7 +260,7 @@ pub struct Discord {
     /// Whether to ask for message content; without it the prefix works in direct messages only
     #[arg(long, env = "MESSAGE_CONTENT_INTENT", value_enum, default_value_t = ContentIntent::Auto)]
     pub message_content_intent: ContentIntent,
-    /// The shards of this process and of the whole bot: auto, 4, or 0-3/8
+    /// The shards of this process and of the whole bot: auto, 4, 0-3/8, or shared: instances divide them among themselves; shared/8 says how many there are
     #[arg(long, env = "SHARDS", default_value = "auto", value_parser = shards)]
     pub shards: Shards,
     /// Bots that are heard like people, by id
@@ -368,9 +371,19 @@ pub enum LogFormat {
     Json,
 }
 
-/// The shards of this process, its end not included, and of the whole bot; `None` is Discord's advice.
+/// Every shard has a lock, which is read once a second: several thousand of them would be much to read.
+const SHARED_SHARDS_MAX: u32 = 1_000;
+
+/// The shards of this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shards(pub Option<(Range<u32>, u32)>);
+pub enum Shards {
+    /// All that Discord advises.
+    Advised,
+    /// These, the end not included, of so many.
+    Range(Range<u32>, u32),
+    /// What comes out when the instances divide so many among themselves, or as many as Discord advises.
+    Divided(Option<u32>),
+}
 
 impl Cli {
     /// Reads the command line and the environment. What is wrong is an error that names the variable.
@@ -517,11 +530,18 @@ fn table_prefix(text: &str) -> Result<String, String> {
         .ok_or_else(|| "at most 100 of a-z A-Z 0-9 - _ .".into())
 }
 
-/// `auto`, `4`, or `0-3/8`: from, to and in all.
+/// `auto`, `4`, `0-3/8`: from, to and in all; `shared` or `shared/8`.
 fn shards(text: &str) -> Result<Shards, String> {
-    let wrong = || "auto, a number of shards, or a range such as 0-3/8".to_owned();
-    if text == "auto" {
-        return Ok(Shards(None));
+    let wrong = || "auto, a number of shards, a range such as 0-3/8, or shared".to_owned();
+    match text.strip_prefix("shared") {
+        Some("") => return Ok(Shards::Divided(None)),
+        Some(rest) => {
+            let total = rest.strip_prefix('/').and_then(|total| total.parse().ok());
+            let sound = total.filter(|total| *total > 0 && *total <= SHARED_SHARDS_MAX);
+            return sound.map(|total| Shards::Divided(Some(total))).ok_or_else(wrong);
+        }
+        None if text == "auto" => return Ok(Shards::Advised),
+        None => {}
     }
     let (range, total) = match text.split_once('/') {
         None => {
@@ -536,7 +556,7 @@ fn shards(text: &str) -> Result<Shards, String> {
         }
     };
     let sound = !range.is_empty() && range.end <= total;
-    sound.then_some(Shards(Some((range, total)))).ok_or_else(wrong)
+    sound.then_some(Shards::Range(range, total)).ok_or_else(wrong)
 }
 
 #[cfg(test)]
@@ -553,11 +573,15 @@ mod tests {
     }
 
     #[test]
-    fn shards_are_read_in_three_forms() {
-        assert_eq!(shards("auto"), Ok(Shards(None)));
-        assert_eq!(shards("4"), Ok(Shards(Some((0..4, 4)))));
-        assert_eq!(shards("0-3/8"), Ok(Shards(Some((0..4, 8)))));
-        for wrong in ["", "0", "3-1/8", "0-8/8", "x", "-1", "0-3", "0-4294967295/1"] {
+    fn shards_are_read_in_every_form() {
+        assert_eq!(shards("auto"), Ok(Shards::Advised));
+        assert_eq!(shards("4"), Ok(Shards::Range(0..4, 4)));
+        assert_eq!(shards("0-3/8"), Ok(Shards::Range(0..4, 8)));
+        assert_eq!(shards("shared"), Ok(Shards::Divided(None)));
+        assert_eq!(shards("shared/8"), Ok(Shards::Divided(Some(8))));
+        for wrong in
+            ["shared/0", "shared8", "shared/", "", "0", "3-1/8", "0-8/8", "x", "-1", "0-3", "0-4294967295/1"]
+        {
             assert!(shards(wrong).is_err(), "{wrong}");
         }
     }

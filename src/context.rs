@@ -24,7 +24,7 @@ use crate::shared::SharedData;
 use crate::telemetry::{Health, Metrics};
 
 pub mod discord;
-mod metrics;
+pub mod metrics;
 
 pub use discord::{Delivery, Discord, Letter};
 

@@ -14,6 +14,7 @@ use tracing::{error, info, warn};
 use crate::bot::watchdog::Watchdog;
 use crate::bot::{self, Exit};
 use crate::config::{self, ContentIntent, StoreKind};
+use crate::context::metrics::SharedMetrics;
 use crate::context::{Discord, Instance, Prices, Services};
 use crate::counts::Counts;
 use crate::dynamo::connect::{Connected, Store, StoreConfig, connect};
@@ -107,6 +108,7 @@ async fn share(services: &Arc<Services>, tasks: &Tasks) {
     let number = keep_number(shared.clone(), services.state::<Counts>(), slot, tasks.shutdown());
     tasks.spawn("number", number);
     tasks.spawn("configuration", shared.clone().keep_config(tasks.shutdown()));
+    services.metrics.collect(Box::new(SharedMetrics(shared.clone())));
     // It is set once in a bot's life.
     let _ = services.shared.set(shared);
 }
@@ -150,7 +152,7 @@ pub fn discord_settings(options: &config::Discord) -> Option<bot::Settings> {
         token: options.discord_token.clone()?,
         api_url: options.discord_api_url.clone(),
         content_intent: options.message_content_intent == ContentIntent::Auto,
-        shards: options.shards.0.clone(),
+        shards: options.shards.clone(),
         hear_bots: options.hear_bots.clone(),
         paced: options.discord_pacing,
         patience: bot::Patience::default(),

@@ -61,26 +61,29 @@ impl SharedData {
         size: usize,
         within: Duration,
     ) -> Result<Pass, BarrierError> {
-        let place = self.place("barrier/", name)?;
-        // Before arriving, so that nothing that happens after it is missed.
-        let mut watcher = self.hub.watch(|hub| &hub.barriers, &place);
-        let arrived = self.hub.barrier_step(&place, Step::Arrive, who, size).await?;
-        if let Some(outcome) = decided(&arrived, size) {
-            return outcome;
-        }
-        let waiting = async {
-            loop {
-                let seen = watcher.next().await.record;
-                if let Some(outcome) = seen.and_then(|barrier| decided(&barrier, size)) {
-                    return outcome;
-                }
+        let work = async {
+            let place = self.place("barrier/", name)?;
+            // Before arriving, so that nothing that happens after it is missed.
+            let mut watcher = self.hub.watch(|hub| &hub.barriers, &place);
+            let arrived = self.hub.barrier_step(&place, Step::Arrive, who, size).await?;
+            if let Some(outcome) = decided(&arrived, size) {
+                return outcome;
             }
+            let waiting = async {
+                loop {
+                    let seen = watcher.next().await.record;
+                    if let Some(outcome) = seen.and_then(|barrier| decided(&barrier, size)) {
+                        return outcome;
+                    }
+                }
+            };
+            if let Ok(outcome) = timeout(within, waiting).await {
+                return outcome;
+            }
+            let left = self.hub.barrier_step(&place, Step::Break, who, size).await?;
+            decided(&left, size).unwrap_or(Err(BarrierError::Shared(SharedError::Unknown)))
         };
-        if let Ok(outcome) = timeout(within, waiting).await {
-            return outcome;
-        }
-        let left = self.hub.barrier_step(&place, Step::Break, who, size).await?;
-        decided(&left, size).unwrap_or(Err(BarrierError::Shared(SharedError::Unknown)))
+        self.hub.booked("barrier", work).await
     }
 
     /// Counts somebody as arrived who will never come: "do not wait for me".

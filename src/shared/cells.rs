@@ -79,16 +79,19 @@ impl SharedData {
 
     /// Writes a value, whatever was there. After a lost reply it may land late, over what others wrote since.
     pub async fn put<T: Serialize>(&self, key: &str, value: &T) -> Result<Version> {
-        let (place, value, nonce) = (self.cell(key)?, stored(value, VALUE_MAX)?, self.hub.nonce());
-        let update = items::put(&place, self.hub.now(), value, &nonce);
-        match self.hub.dynamo.try_upsert(place.key(), update).await? {
-            Tried::Applied(cell) => Ok(self.hub.written(&place, &cell)),
-            Tried::Refused { found: Some(cell), .. } if cell.writer.as_ref() == Some(&nonce) => {
-                Ok(self.hub.written(&place, &cell))
+        let work = async {
+            let (place, value, nonce) = (self.cell(key)?, stored(value, VALUE_MAX)?, self.hub.nonce());
+            let update = items::put(&place, self.hub.now(), value, &nonce);
+            match self.hub.dynamo.try_upsert(place.key(), update).await? {
+                Tried::Applied(cell) => Ok(self.hub.written(&place, &cell)),
+                Tried::Refused { found: Some(cell), .. } if cell.writer.as_ref() == Some(&nonce) => {
+                    Ok(self.hub.written(&place, &cell))
+                }
+                Tried::Refused { doubtful: true, .. } => Err(SharedError::Unknown),
+                Tried::Refused { .. } => Err(SharedError::Guarded),
             }
-            Tried::Refused { doubtful: true, .. } => Err(SharedError::Unknown),
-            Tried::Refused { .. } => Err(SharedError::Guarded),
-        }
+        };
+        self.hub.booked("put", work).await
     }
 
     /// Writes a value, and wakes those who wait for it here at once.
@@ -101,37 +104,40 @@ impl SharedData {
     where
         T: Serialize + DeserializeOwned,
     {
-        let (place, value) = (self.cell(key)?, stored(value, VALUE_MAX)?);
-        let mut seen = match expect {
-            Expect::Absent => 0,
-            Expect::Version(Version(version)) => version,
-        };
-        for round in 0..CONTENDED_MAX {
-            let nonce = self.hub.nonce();
-            let update = items::put_over(&place, self.hub.now(), value.clone(), &nonce, seen, expect);
-            let ours = |cell: &Cell| cell.writer.as_ref() == Some(&nonce);
-            let found = match self.hub.settle(&place, update, ours).await? {
-                Settled::Done(cell) => {
-                    self.hub.wrote(&place, &cell);
-                    return Ok(Put::Done(Version(seen + 1)));
-                }
-                // One write since the one that was seen, and it is not ours: then ours was not written.
-                Settled::Refused { found: Some(cell), doubtful: true } if cell.version > seen + 1 => {
-                    return Err(SharedError::Unknown);
-                }
-                Settled::Refused { found, .. } => found.unwrap_or_default(),
+        let work = async {
+            let (place, value) = (self.cell(key)?, stored(value, VALUE_MAX)?);
+            let mut seen = match expect {
+                Expect::Absent => 0,
+                Expect::Version(Version(version)) => version,
             };
-            if found.lease_token.is_some() {
-                return Err(SharedError::Guarded);
+            for round in 0..CONTENDED_MAX {
+                let nonce = self.hub.nonce();
+                let update = items::put_over(&place, self.hub.now(), value.clone(), &nonce, seen, expect);
+                let ours = |cell: &Cell| cell.writer.as_ref() == Some(&nonce);
+                let found = match self.hub.settle(&place, update, ours).await? {
+                    Settled::Done(cell) => {
+                        self.hub.wrote(&place, &cell);
+                        return Ok(Put::Done(Version(seen + 1)));
+                    }
+                    // One write since the one that was seen, and it is not ours: then ours was not written.
+                    Settled::Refused { found: Some(cell), doubtful: true } if cell.version > seen + 1 => {
+                        return Err(SharedError::Unknown);
+                    }
+                    Settled::Refused { found, .. } => found.unwrap_or_default(),
+                };
+                if found.lease_token.is_some() {
+                    return Err(SharedError::Guarded);
+                }
+                // A cell that was emptied has a version all the same.
+                if expect != Expect::Absent || found.value.is_some() {
+                    return with_version(&found).map(Put::Refused);
+                }
+                seen = found.version;
+                self.hub.give_way(round).await;
             }
-            // A cell that was emptied has a version all the same.
-            if expect != Expect::Absent || found.value.is_some() {
-                return with_version(&found).map(Put::Refused);
-            }
-            seen = found.version;
-            self.hub.give_way(round).await;
-        }
-        Err(SharedError::Contended { attempts: CONTENDED_MAX })
+            Err(SharedError::Contended { attempts: CONTENDED_MAX })
+        };
+        self.hub.booked("put_if", work).await
     }
 
     /// Changes a value. The change may run several times, with whatever is there then: it must do nothing
@@ -145,65 +151,77 @@ impl SharedData {
         T: Serialize + DeserializeOwned + Send + 'static,
         R: Send + 'static,
     {
-        let (place, (reply, answer)) = (self.cell(key)?, oneshot::channel());
-        let job = TypedChange { change, of: std::marker::PhantomData, answer: None, reply };
-        self.hub.run_change(place, Box::new(job))?;
-        answer.await.expect("the change of this value panicked")
+        let work = async {
+            let (place, (reply, answer)) = (self.cell(key)?, oneshot::channel());
+            let job = TypedChange { change, of: std::marker::PhantomData, answer: None, reply };
+            self.hub.run_change(place, Box::new(job))?;
+            answer.await.expect("the change of this value panicked")
+        };
+        self.hub.booked("update", work).await
     }
 
     /// Adds to a number; an absent one counts as 0. After a lost reply it may count twice: where that
     /// matters, use [`SharedData::add_once`] or [`SharedData::update`].
     pub async fn add(&self, key: &str, delta: i64) -> Result<i64> {
-        let (place, (reply, answer)) = (self.cell(key)?, oneshot::channel());
-        self.hub.run_sum(place, SumJob { delta, reply })?;
-        answer.await.expect("every sum is answered")
+        let work = async {
+            let (place, (reply, answer)) = (self.cell(key)?, oneshot::channel());
+            self.hub.run_sum(place, SumJob { delta, reply })?;
+            answer.await.expect("every sum is answered")
+        };
+        self.hub.booked("add", work).await
     }
 
     /// Adds to a number once for each name, however often it is called.
     pub async fn add_once(&self, key: &str, delta: i64, who: &Who) -> Result<Added> {
-        let (place, who) = (self.cell(key)?, who.checked()?);
-        let update = items::add_once(&place, self.hub.now(), delta, who);
-        let settled = self.hub.settle(&place, update, |_| false).await;
-        let settled = match settled {
-            Err(error) => return Err(self.hub.or_wrong_type(&place, error).await),
-            Ok(settled) => settled,
-        };
-        match settled {
-            Settled::Done(cell) => {
-                self.hub.wrote(&place, &cell);
-                number(&cell).map(Added::Counted)
-            }
-            Settled::Refused { found, doubtful } => {
-                let found = found.unwrap_or_default();
-                match (found.once.contains(who), doubtful) {
-                    (true, true) => number(&found).map(Added::Counted),
-                    (true, false) => number(&found).map(Added::Already),
-                    (false, _) if found.lease_token.is_some() => Err(SharedError::Guarded),
-                    (false, _) => Err(SharedError::TooLarge { limit: ONCE_MAX }),
+        let work = async {
+            let (place, who) = (self.cell(key)?, who.checked()?);
+            let update = items::add_once(&place, self.hub.now(), delta, who);
+            let settled = self.hub.settle(&place, update, |_| false).await;
+            let settled = match settled {
+                Err(error) => return Err(self.hub.or_wrong_type(&place, error).await),
+                Ok(settled) => settled,
+            };
+            match settled {
+                Settled::Done(cell) => {
+                    self.hub.wrote(&place, &cell);
+                    number(&cell).map(Added::Counted)
+                }
+                Settled::Refused { found, doubtful } => {
+                    let found = found.unwrap_or_default();
+                    match (found.once.contains(who), doubtful) {
+                        (true, true) => number(&found).map(Added::Counted),
+                        (true, false) => number(&found).map(Added::Already),
+                        (false, _) if found.lease_token.is_some() => Err(SharedError::Guarded),
+                        (false, _) => Err(SharedError::TooLarge { limit: ONCE_MAX }),
+                    }
                 }
             }
-        }
+        };
+        self.hub.booked("add_once", work).await
     }
 
     /// Takes a value out: of all who ask, one gets it.
     pub async fn take<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
-        let (place, nonce) = (self.cell(key)?, self.hub.nonce());
-        let mut seen = self.hub.glance(&place).await?;
-        for round in 0..CONTENDED_MAX {
-            // What may be a moment old cannot say that there is nothing.
-            if seen.as_ref().is_none_or(|cell| cell.value.is_none()) {
-                seen = self.hub.look(&place).await?;
+        let work = async {
+            let (place, nonce) = (self.cell(key)?, self.hub.nonce());
+            let mut seen = self.hub.glance(&place).await?;
+            for round in 0..CONTENDED_MAX {
+                // What may be a moment old cannot say that there is nothing.
+                if seen.as_ref().is_none_or(|cell| cell.value.is_none()) {
+                    seen = self.hub.look(&place).await?;
+                }
+                let Some(cell) = seen.filter(|cell| cell.value.is_some()) else { return Ok(None) };
+                // Read before it is taken: a value of another type stays where it is.
+                cell.value.as_ref().map(typed::<T>).transpose()?;
+                match self.hub.take(&place, &cell, &nonce).await? {
+                    Ok(taken) => return typed(&taken).map(Some),
+                    Err(found) => seen = found,
+                }
+                self.hub.give_way(round).await;
             }
-            let Some(cell) = seen.filter(|cell| cell.value.is_some()) else { return Ok(None) };
-            // Read before it is taken: a value of another type stays where it is.
-            cell.value.as_ref().map(typed::<T>).transpose()?;
-            match self.hub.take(&place, &cell, &nonce).await? {
-                Ok(taken) => return typed(&taken).map(Some),
-                Err(found) => seen = found,
-            }
-            self.hub.give_way(round).await;
-        }
-        Err(SharedError::Contended { attempts: CONTENDED_MAX })
+            Err(SharedError::Contended { attempts: CONTENDED_MAX })
+        };
+        self.hub.booked("take", work).await
     }
 }
 
@@ -293,6 +311,7 @@ impl Hub {
             if jobs.is_empty() {
                 return;
             }
+            self.book.combined("update", jobs.len());
             let outcome = self.change_all(place, &mut jobs).await;
             for job in jobs {
                 job.finish(outcome.clone());
@@ -314,6 +333,7 @@ impl Hub {
                 }
                 Batch::Behind(found) => seen = found,
             }
+            self.book.conflict("update");
             // The refusal has shown what is there now; who is refused again, gives way first.
             if round > 0 {
                 self.give_way(round).await;
@@ -360,6 +380,7 @@ impl Hub {
             if jobs.is_empty() {
                 return;
             }
+            self.book.combined("add", jobs.len());
             let added = self.add_all(place, jobs.iter().map(|job| job.delta).sum()).await;
             // The last one sees the whole sum, each one before it what there was after its own.
             let mut later = 0;

@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::config::{SharedAct, SharedKind};
 use crate::shared::items::Cell;
 use crate::shared::list::{Entry, Kind};
-use crate::shared::{Expect, Put, SharedData, Version};
+use crate::shared::{Expect, Put, SharedData, Space, Version};
 
 /// Does what was asked for and writes the answer; an error is also the answer "no".
 pub async fn run(
@@ -25,7 +25,12 @@ pub async fn run(
             let expect = expect.or(if_absent.then_some(Expect::Absent));
             put(shared, key, value, expect, out).await
         }
-        SharedAct::List { prefix, kind } => list(shared, kind_of(*kind), prefix, json, out).await,
+        SharedAct::List { prefix, runs: true, .. } => {
+            list(&shared.in_space(Space::Runs), Kind::Cell, prefix, json, out).await
+        }
+        SharedAct::List { prefix, kind, runs: false } => {
+            list(shared, kind_of(*kind), prefix, json, out).await
+        }
         SharedAct::Locks { overdue: _, break_lock: Some(key), fence } => {
             let fence = fence.context("--fence says which holder is meant; `mneme shared locks` shows it")?;
             break_lock(shared, key, fence, out).await
@@ -230,7 +235,7 @@ async fn watch(shared: &SharedData, key: &str, json: bool, out: &mut impl Write)
 mod tests {
     use super::*;
     use crate::dynamo::testing::embedded;
-    use crate::shared::{LeaseOptions, SharedOptions, Space, TABLES, Who};
+    use crate::shared::{LeaseOptions, SharedOptions, TABLES, Who};
     use crate::tasks::Tasks;
 
     async fn shared() -> SharedData {
@@ -280,11 +285,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn runs_are_listed() {
+        let shared = shared().await;
+        let run = shared.in_space(Space::Run("42".to_owned()));
+        run.put_config([("num_albums".to_owned(), json!(20))].into()).await.unwrap();
+        let list = SharedAct::List { prefix: String::new(), kind: SharedKind::Cell, runs: true };
+        let shown = told(&shared, list, false).await.unwrap();
+        assert!(shown.starts_with("42  {\"started_at\":"), "{shown}");
+    }
+
+    #[tokio::test]
     async fn lists_show_who_has_what() {
         let shared = shared().await;
         shared.deal_load("accounts", &["ann", "bob"]).await.unwrap();
         let _: Option<String> = shared.deal("accounts", &Who::slot(7)).await.unwrap();
-        let list = SharedAct::List { prefix: "acc".to_owned(), kind: SharedKind::Deal };
+        let list = SharedAct::List { prefix: "acc".to_owned(), kind: SharedKind::Deal, runs: false };
         let shown = told(&shared, list, false).await.unwrap();
         assert!(shown.contains("accounts  2 elements"), "{shown}");
         assert!(shown.contains("1 of 2 handed out, 1 left\n    slot-7: 0"), "{shown}");

@@ -151,16 +151,19 @@ impl SharedData {
         F: FnOnce(CreateContext) -> Fut + Send + 'static,
         Fut: Future<Output = anyhow::Result<T>> + Send,
     {
-        let give_up = Instant::now() + options.within;
-        let (shared, key, (reply, answer)) = (self.clone(), key.to_owned(), oneshot::channel());
-        self.hub.tasks.spawn_job("shared: create", async move {
-            let _ = reply.send(shared.create(&key, options, create).await);
-        });
-        match timeout_at(give_up, answer).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(CreateError::Failed("the creator panicked".to_owned())),
-            Err(_) => Err(CreateError::Timeout),
-        }
+        let work = async {
+            let give_up = Instant::now() + options.within;
+            let (shared, key, (reply, answer)) = (self.clone(), key.to_owned(), oneshot::channel());
+            self.hub.tasks.spawn_job("shared: create", async move {
+                let _ = reply.send(shared.create(&key, options, create).await);
+            });
+            match timeout_at(give_up, answer).await {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(_)) => Err(CreateError::Failed("the creator panicked".to_owned())),
+                Err(_) => Err(CreateError::Timeout),
+            }
+        };
+        self.hub.booked("get_or_create", work).await
     }
 
     async fn create<T, F, Fut>(

@@ -113,11 +113,14 @@ impl SharedData {
 
     /// The element of this asker: the same however often it asks. `None`: nothing is left.
     pub async fn deal<T: DeserializeOwned>(&self, list: &str, who: &Who) -> Result<Option<T>> {
-        let (place, who) = (self.deal_place(list)?, who.checked()?);
-        let known = self.hub.list(&place).await?;
-        let Some(spot) = self.hub.deal(&place, &known, who).await? else { return Ok(None) };
-        let values = self.hub.values(&place, &known, spot.shard).await?;
-        values.get(spot.index).map(typed).transpose()
+        let work = async {
+            let (place, who) = (self.deal_place(list)?, who.checked()?);
+            let known = self.hub.list(&place).await?;
+            let Some(spot) = self.hub.deal(&place, &known, who).await? else { return Ok(None) };
+            let values = self.hub.values(&place, &known, spot.shard).await?;
+            values.get(spot.index).map(typed).transpose()
+        };
+        self.hub.booked("deal", work).await
     }
 
     /// Gives the element of this asker back, to be dealt again. `false`: it has none.

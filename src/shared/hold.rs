@@ -111,11 +111,14 @@ impl SharedData {
         who: &Who,
         options: LeaseOptions,
     ) -> Result<Permit, LeaseError> {
-        if max > PERMITS_MAX {
-            return Err(SharedError::TooLarge { limit: PERMITS_MAX }.into());
-        }
-        let place = self.place("permit/", name)?;
-        self.hold(place, Hold::Permit { max: max as u64 }, who, options).await.map(|(permit, _)| permit)
+        let work = async {
+            if max > PERMITS_MAX {
+                return Err(SharedError::TooLarge { limit: PERMITS_MAX }.into());
+            }
+            let place = self.place("permit/", name)?;
+            self.hold(place, Hold::Permit { max: max as u64 }, who, options).await.map(|(permit, _)| permit)
+        };
+        self.hub.booked("permit", work).await
     }
 
     /// Loads a pool, once.
@@ -154,19 +157,22 @@ impl SharedData {
         who: &Who,
         options: LeaseOptions,
     ) -> Result<CheckedOut<T>, LeaseError> {
-        let place = self.place("pool/", pool)?;
-        let loaded: Option<Holders> =
-            self.hub.dynamo.get_eventually(place.key()).await.map_err(SharedError::from)?;
-        let loaded = match loaded {
-            Some(pool) => Some(pool),
-            None => self.hub.look(&place).await?,
+        let work = async {
+            let place = self.place("pool/", pool)?;
+            let loaded: Option<Holders> =
+                self.hub.dynamo.get_eventually(place.key()).await.map_err(SharedError::from)?;
+            let loaded = match loaded {
+                Some(pool) => Some(pool),
+                None => self.hub.look(&place).await?,
+            };
+            let digest = loaded.and_then(|pool| pool.digest).ok_or(SharedError::NotLoaded)?;
+            let values: Option<Values> = self.hub.look(&values_place(&place, &digest)).await?;
+            let values = values.ok_or(SharedError::NotLoaded)?.values;
+            let (permit, index) = self.hold(place, Hold::Pool, who, options).await?;
+            let value = index.and_then(|index| values.get(index as usize)).ok_or(SharedError::NotLoaded)?;
+            Ok(CheckedOut { permit, value: typed(value)?, of: PhantomData })
         };
-        let digest = loaded.and_then(|pool| pool.digest).ok_or(SharedError::NotLoaded)?;
-        let values: Option<Values> = self.hub.look(&values_place(&place, &digest)).await?;
-        let values = values.ok_or(SharedError::NotLoaded)?.values;
-        let (permit, index) = self.hold(place, Hold::Pool, who, options).await?;
-        let value = index.and_then(|index| values.get(index as usize)).ok_or(SharedError::NotLoaded)?;
-        Ok(CheckedOut { permit, value: typed(value)?, of: PhantomData })
+        self.hub.booked("checkout", work).await
     }
 
     async fn hold(
@@ -285,13 +291,20 @@ impl Keeper {
         let (until, ends) = (self.hub.until(job.options.ttl), valid_until(job.options.ttl));
         let ours = |record: &Holders| kind.until_of(record, &job.who) == Some(until);
         let mut update = kind.take(&self.place, self.hub.now(), &job.who, until);
+        let mut over = false;
         for _ in 0..TRIES_MAX {
             let settled = self.hub.settle(&self.place, update.clone(), ours).await;
             let found = match settled {
-                Ok(Settled::Done(record)) => return self.grant(job, &record, until, ends),
+                Ok(Settled::Done(record)) => {
+                    if over {
+                        self.hub.book.took_over(kind.name());
+                    }
+                    return self.grant(job, &record, until, ends);
+                }
                 Ok(Settled::Refused { found, .. }) => found.unwrap_or_default(),
                 Err(error) => return drop(job.reply.send(Err(error.into()))),
             };
+            over = false;
             update = if found.holders.is_none() {
                 match kind {
                     Hold::Pool => return drop(job.reply.send(Err(SharedError::NotLoaded.into()))),
@@ -307,6 +320,7 @@ impl Keeper {
                 // An earlier life of the same asker: it goes on where that one stopped.
                 kind.renew(&[(job.who.clone(), old, until)])
             } else if let Some((dead, ended)) = kind.dead(&found, self.hub.late().millis()) {
+                over = true;
                 kind.take_over(&self.place, self.hub.now(), &job.who, until, &dead, ended)
             } else if kind.has_room(&found) {
                 kind.take(&self.place, self.hub.now(), &job.who, until)
@@ -324,6 +338,7 @@ impl Keeper {
         let (end, ended) = oneshot::channel();
         let index = self.kind.index_of(record, &job.who);
         let permit = Permit { validity: validity.clone(), end: Some(end) };
+        self.hub.book.holds(self.kind.name());
         // Whoever has gone away drops it.
         drop(job.reply.send(Ok((permit, index))));
         let (who, now) = (job.who.clone(), Instant::now());
@@ -344,6 +359,7 @@ impl Keeper {
         let Some(place) = self.held.iter().position(|holding| holding.who == who) else { return };
         let holding = self.held.swap_remove(place);
         let sound = holding.validity.holds();
+        self.hub.book.held(self.kind.name(), sound);
         holding.validity.lose();
         let update = self.kind.give_back(&self.place, self.hub.now(), who, holding.until, holding.index);
         let gone = |record: &Holders| self.kind.until_of(record, who).is_none();

@@ -23,6 +23,7 @@ use crate::shared::deal::List;
 use crate::shared::hold::HoldJob;
 use crate::shared::items::{Barrier, Cell, Holders, Lock, Place};
 use crate::shared::lease::{LockJob, Pace};
+use crate::shared::stats::Book;
 use crate::shared::{Result, RunConfig, SharedError, SharedOptions, Space};
 use crate::tasks::Tasks;
 
@@ -59,6 +60,7 @@ pub struct Hub {
     pub lock_records: Watches<Lock>,
     pub barriers: Watches<Barrier>,
     pub holders: Watches<Holders>,
+    pub book: Book,
 }
 
 impl Hub {
@@ -84,6 +86,7 @@ impl Hub {
             lock_records: Watches::default(),
             barriers: Watches::default(),
             holders: Watches::default(),
+            book: Book::default(),
         }
     }
 
@@ -275,6 +278,11 @@ impl<J> Lanes<J> {
     /// How many jobs wait.
     pub fn waiting(&self, place: &Place) -> usize {
         locked(&self.0).get(place).map_or(0, |lane| lane.jobs.len())
+    }
+
+    /// How many jobs wait for any key.
+    pub fn all_waiting(&self) -> usize {
+        locked(&self.0).values().map(|lane| lane.jobs.len()).sum()
     }
 
     /// Whether a task works on this key.

@@ -26,7 +26,7 @@ pub struct Place {
 
 impl Place {
     pub fn new(space: &Space, name: String) -> Self {
-        Self { space: space.to_string(), name, expires: matches!(space, Space::Run(_)) }
+        Self { space: space.to_string(), name, expires: matches!(space, Space::Run(_) | Space::Runs) }
     }
 
     pub fn key(&self) -> (String, String) {
@@ -674,6 +674,13 @@ pub fn init_permit(place: &Place, now: Timestamp) -> Update<Holders> {
 }
 
 impl Hold {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Permit { .. } => "permit",
+            Self::Pool => "pool",
+        }
+    }
+
     fn ends(self, record: &Holders) -> Option<&BTreeMap<String, i64>> {
         match self {
             Self::Permit { .. } => record.holders.as_ref(),

@@ -303,13 +303,16 @@ impl SharedData {
     /// Waits for a lock and holds it until the lease is released, dropped or lost. First ask whether `deal`,
     /// `update` or `permit` would do: a lock's throughput is one by the time it is held.
     pub async fn lock(&self, key: &str, options: LeaseOptions) -> Result<Lease, LeaseError> {
-        let (place, options) = (self.place("lock/", key)?, options.checked()?);
-        let give_up = Instant::now() + options.wait;
-        let answer = self.queue_for(&place, options, give_up, false)?;
-        match timeout_at(give_up, answer).await {
-            Ok(Ok(outcome)) => outcome,
-            _ => Err(self.hub.no_lock(&place)),
-        }
+        let work = async {
+            let (place, options) = (self.place("lock/", key)?, options.checked()?);
+            let give_up = Instant::now() + options.wait;
+            let answer = self.queue_for(&place, options, give_up, false)?;
+            match timeout_at(give_up, answer).await {
+                Ok(Ok(outcome)) => outcome,
+                _ => Err(self.hub.no_lock(&place)),
+            }
+        };
+        self.hub.booked("lock", work).await
     }
 
     fn queue_for(
@@ -328,17 +331,14 @@ impl SharedData {
         Ok(answer)
     }
 
-    /// The lock at this place if it is free now.
-    pub(super) async fn try_lock(
-        &self,
-        place: &Place,
-        options: LeaseOptions,
-    ) -> Result<Option<Lease>, LeaseError> {
-        if self.hub.locks.is_busy(place) {
+    /// A lock, if it is free now.
+    pub async fn lock_if_free(&self, key: &str, options: LeaseOptions) -> Result<Option<Lease>, LeaseError> {
+        let (place, options) = (self.place("lock/", key)?, options.checked()?);
+        if self.hub.locks.is_busy(&place) {
             return Ok(None);
         }
         let give_up = Instant::now() + WAIT_MAX;
-        match self.queue_for(place, options, give_up, true)?.await {
+        match self.queue_for(&place, options, give_up, true)?.await {
             Ok(Ok(lease)) => Ok(Some(lease)),
             Ok(Err(LeaseError::Timeout { .. })) | Err(_) => Ok(None),
             Ok(Err(error)) => Err(error),
@@ -427,7 +427,12 @@ impl Hub {
                 |lock: &Lock| job.options.trust_clocks && lock.until.unwrap_or(0) < self.late().millis();
             if ended.is_some() || taken.is_none_or(by_clock) {
                 match self.try_acquire(place, &job.options, ended).await? {
-                    Ok(holding) => return Ok(Some(holding)),
+                    Ok(holding) => {
+                        if taken.is_some() {
+                            self.book.took_over("lock");
+                        }
+                        return Ok(Some(holding));
+                    }
                     Err(found) => {
                         seen = found;
                         let pair = seen.as_ref().map(|lock| (lock.fence, lock.until.unwrap_or(0)));
@@ -483,6 +488,7 @@ impl Hub {
             token: held.fence * TOKENS + held.handed_on,
             validity: validity.clone(),
         };
+        self.book.holds("lock");
         // A caller that has gone away drops it.
         drop(job.reply.send(Ok(Lease { held: lease, end: Some(end) })));
         let mut renew_at = began + options.ttl / 3;
@@ -512,6 +518,7 @@ impl Hub {
         reply: Option<oneshot::Sender<Released>>,
     ) -> Option<Holding> {
         let sound = validity.holds();
+        self.book.held("lock", sound);
         if !sound {
             warn!(key = place.name, "a lease was lost while it was held");
         }
@@ -559,6 +566,7 @@ impl Hub {
 
     /// Notes how long it was held, and says so when that is what the others wait for.
     fn note_hold(&self, place: &Place, held: Duration, options: &LeaseOptions) {
+        self.book.lock_held(held);
         let queue = self.locks.waiting(place);
         let mut paces = locked(&self.paces);
         let pace = paces.entry(place.clone()).or_default();

@@ -25,6 +25,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::clock::Timestamp;
 use crate::dynamo::{self, Dynamo, TableSpec};
 use crate::tasks::Tasks;
 
@@ -41,6 +42,7 @@ mod list;
 #[cfg(test)]
 mod page;
 mod run;
+mod stats;
 #[cfg(test)]
 mod storm;
 #[cfg(test)]
@@ -55,6 +57,7 @@ pub use hold::{CheckedOut, PERMITS_MAX, POOL_MAX, Permit};
 pub use lease::{Fenced, Held, Lease, LeaseError, LeaseOptions, Released, TTL_MAX, TTL_MIN, WAIT_MAX};
 pub use list::{Entry, Kind};
 pub use run::{ConfigError, RunConfig, Slot};
+pub use stats::SharedStats;
 pub use wait::WaitError;
 
 use hub::Hub;
@@ -82,6 +85,12 @@ pub struct SharedData {
     space: Arc<Space>,
 }
 
+impl fmt::Debug for SharedData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedData").field("space", &self.space).finish_non_exhaustive()
+    }
+}
+
 /// A namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Space {
@@ -91,7 +100,7 @@ pub enum Space {
     Server(u64),
     /// One run of the army. What a run leaves behind expires.
     Run(String),
-    /// The list of runs.
+    /// The list of runs: a cell for each that wrote its configuration.
     Runs,
 }
 
@@ -221,6 +230,11 @@ impl SharedData {
     /// Another space, by the same hub.
     pub fn in_space(&self, space: Space) -> Self {
         Self { hub: self.hub.clone(), space: Arc::new(space) }
+    }
+
+    /// A lease that ended before this has ended for everybody, whatever their clocks say.
+    pub fn late(&self) -> Timestamp {
+        self.hub.late()
     }
 
     pub fn space(&self) -> &Space {

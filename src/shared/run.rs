@@ -15,7 +15,7 @@ use crate::dynamo::{Condition, Tried, Update};
 use crate::shared::hub::locked;
 use crate::shared::items::{Config, ID_NEXT, Ids, Place, Steps};
 use crate::shared::lease::{Lease, LeaseError, LeaseOptions, Released};
-use crate::shared::{Result, SharedData, SharedError, Space, typed};
+use crate::shared::{Expect, Result, SharedData, SharedError, Space, typed};
 
 /// How old the installation's configuration may be.
 const REFRESH_EVERY: Duration = Duration::from_secs(30);
@@ -115,12 +115,21 @@ impl SharedData {
 
     /// The lowest of these numbers that nobody holds. It is kept as long as it is held, however long that is.
     pub async fn slot_in(&self, numbers: Range<u32>, options: LeaseOptions) -> Result<Slot, LeaseError> {
+        self.number("slot", numbers, options).await
+    }
+
+    /// The same among the numbers of another kind.
+    pub async fn number(
+        &self,
+        kind: &str,
+        numbers: Range<u32>,
+        options: LeaseOptions,
+    ) -> Result<Slot, LeaseError> {
         let options = LeaseOptions { max_hold: Some(Duration::MAX), ..options.checked()? };
         let give_up = Instant::now() + options.wait;
         loop {
             for number in numbers.clone() {
-                let place = self.own_place(&format!("lock/slot/{number}"));
-                if let Some(lease) = self.try_lock(&place, options).await? {
+                if let Some(lease) = self.lock_if_free(&format!("{kind}/{number}"), options).await? {
                     return Ok(Slot { number, lease });
                 }
             }
@@ -148,8 +157,9 @@ impl SharedData {
     pub async fn put_config(&self, values: BTreeMap<String, Value>) -> Result<bool> {
         let place = self.own_place("config");
         let mut config = Config { value: values, ..Config::at(&place, place.expires_at(self.hub.now())) };
-        if let Space::Run(_) = self.space() {
+        if let Space::Run(id) = self.space() {
             let written = self.hub.dynamo.put_if_absent(&config).await?;
+            self.enter_run(id).await?;
             let there: Option<Config> = self.hub.look(&place).await?;
             return Ok(written || there.is_some_and(|there| there.value == config.value));
         }
@@ -161,6 +171,13 @@ impl SharedData {
             seen => Condition::equals(crate::shared::items::CONFIG_VERSION, seen),
         };
         Ok(self.hub.dynamo.put_when(config, unchanged).await?.applied().is_some())
+    }
+
+    /// Puts a run on the list of runs.
+    async fn enter_run(&self, id: &str) -> Result<()> {
+        let started = serde_json::json!({ "started_at": self.hub.now().to_string() });
+        let _ = self.in_space(Space::Runs).put_if(id, &started, Expect::Absent).await?;
+        Ok(())
     }
 
     /// Keeps the configuration of this space current, until shutdown.

@@ -113,9 +113,11 @@ async fn naive_album(shared: &SharedData, made: &AtomicUsize) -> usize {
 
 #[tokio::test(start_paused = true)]
 async fn looking_first_makes_hundreds_of_albums() {
-    let (shared, made) = (one().await, AtomicUsize::new(0));
-    join_all((0..500).map(|_| naive_album(&shared, &made))).await;
-    assert!(made.load(Ordering::SeqCst) > 100, "only {made:?}: then nobody would need more");
+    for count in [1, 4] {
+        let (processes, made) = (processes(count).await, AtomicUsize::new(0));
+        join_all((0..500).map(|bot| naive_album(&processes[bot % count].shared, &made))).await;
+        assert!(made.load(Ordering::SeqCst) > 100, "only {made:?}: then nobody would need more");
+    }
 }
 
 #[tokio::test(start_paused = true)]

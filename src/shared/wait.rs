@@ -25,28 +25,31 @@ impl SharedData {
         ready: impl Fn(Option<&T>) -> bool + Send,
         within: Duration,
     ) -> Result<T, WaitError<T>> {
-        let (place, called) = (self.cell(key)?, Instant::now());
-        // Before anything is read, so that no write between the two is missed.
-        let mut watcher = self.hub.watch(|hub| &hub.cells, &place);
-        let mut last = None;
-        let waiting = async {
-            loop {
-                let seen = watcher.next().await;
-                let value = seen.record.as_ref().and_then(|cell| cell.value.as_ref());
-                last = value.map(typed::<T>).transpose()?;
-                if !ready(last.as_ref()) {
-                    continue;
+        let work = async {
+            let (place, called) = (self.cell(key)?, Instant::now());
+            // Before anything is read, so that no write between the two is missed.
+            let mut watcher = self.hub.watch(|hub| &hub.cells, &place);
+            let mut last = None;
+            let waiting = async {
+                loop {
+                    let seen = watcher.next().await;
+                    let value = seen.record.as_ref().and_then(|cell| cell.value.as_ref());
+                    last = value.map(typed::<T>).transpose()?;
+                    if !ready(last.as_ref()) {
+                        continue;
+                    }
+                    match last.take() {
+                        Some(value) if seen.strong && seen.at >= called => return Ok(value),
+                        value => last = value,
+                    }
+                    watcher.ask();
                 }
-                match last.take() {
-                    Some(value) if seen.strong && seen.at >= called => return Ok(value),
-                    value => last = value,
-                }
-                watcher.ask();
+            };
+            match timeout(within, waiting).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(WaitError::Timeout { last }),
             }
         };
-        match timeout(within, waiting).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(WaitError::Timeout { last }),
-        }
+        self.hub.booked("wait_for", work).await
     }
 }

@@ -22,6 +22,8 @@ mod random;
 mod reminders;
 mod schedules;
 mod sending;
+mod shards;
+mod shared;
 mod sparkles;
 mod stack;
 mod statistics;

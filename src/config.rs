@@ -39,6 +39,8 @@ pub enum Role {
     Health(Health),
     /// Take over, export, import and compare records
     Data(Box<Data>),
+    /// Look at the data that bots share, and change it
+    Shared(Shared),
     /// Print a completion script for a shell
     Completions {
         /// The shell to complete for
@@ -174,6 +176,74 @@ pub enum TablesAct {
     Check,
 }
 
+#[derive(Debug, Args)]
+pub struct Shared {
+    #[command(subcommand)]
+    pub act: SharedAct,
+    /// Whose data: bot, server/<id>, run/<id> or runs
+    #[arg(long, default_value = "bot")]
+    pub space: String,
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub store: Store,
+    #[command(flatten)]
+    pub log: Log,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum SharedAct {
+    /// Show a value, its version and who wrote it
+    Get { key: String },
+    /// Write a value: JSON, or text if it is not
+    Put {
+        key: String,
+        value: String,
+        /// Only if there is none
+        #[arg(long, conflicts_with = "if_version")]
+        if_absent: bool,
+        /// Only over this version
+        #[arg(long)]
+        if_version: Option<u64>,
+    },
+    /// List values, lists, pools, barriers or permits
+    List {
+        /// Keys that begin with this
+        #[arg(default_value = "")]
+        prefix: String,
+        #[arg(long, value_enum, default_value_t = SharedKind::Cell)]
+        kind: SharedKind,
+        /// List the runs instead, and when each began
+        #[arg(long, conflicts_with = "kind")]
+        runs: bool,
+    },
+    /// List the locks that are held
+    Locks {
+        /// Only those whose lease has ended; there being any is an error
+        #[arg(long)]
+        overdue: bool,
+        /// Remove whoever holds this lock
+        #[arg(long = "break", value_name = "KEY", requires = "fence")]
+        break_lock: Option<String>,
+        /// The fence of the holder that is meant
+        #[arg(long)]
+        fence: Option<u64>,
+    },
+    /// Show a value whenever it changes
+    Watch { key: String },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SharedKind {
+    Cell,
+    /// Lists: handed out, left, returned, and who has what
+    Deal,
+    Pool,
+    Barrier,
+    Permit,
+}
+
 /// The playground's usual port; if somebody has it, another one is taken.
 pub const PLAYGROUND_PORT: u16 = 8420;
 
@@ -190,7 +260,7 @@ pub struct Discord {
     /// Whether to ask for message content; without it the prefix works in direct messages only
     #[arg(long, env = "MESSAGE_CONTENT_INTENT", value_enum, default_value_t = ContentIntent::Auto)]
     pub message_content_intent: ContentIntent,
-    /// The shards of this process and of the whole bot: auto, 4, or 0-3/8
+    /// The shards of this process and of the whole bot: auto, 4, 0-3/8, or shared: instances divide them among themselves; shared/8 says how many there are
     #[arg(long, env = "SHARDS", default_value = "auto", value_parser = shards)]
     pub shards: Shards,
     /// Bots that are heard like people, by id
@@ -301,9 +371,19 @@ pub enum LogFormat {
     Json,
 }
 
-/// The shards of this process, its end not included, and of the whole bot; `None` is Discord's advice.
+/// Every shard has a lock, which is read once a second: several thousand of them would be much to read.
+const SHARED_SHARDS_MAX: u32 = 1_000;
+
+/// The shards of this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shards(pub Option<(Range<u32>, u32)>);
+pub enum Shards {
+    /// All that Discord advises.
+    Advised,
+    /// These, the end not included, of so many.
+    Range(Range<u32>, u32),
+    /// What comes out when the instances divide so many among themselves, or as many as Discord advises.
+    Divided(Option<u32>),
+}
 
 impl Cli {
     /// Reads the command line and the environment. What is wrong is an error that names the variable.
@@ -319,6 +399,7 @@ impl Cli {
                 let data = data.mut_subcommands(|act| act.mut_args(choose_variable));
                 data.mut_args(|argument| argument.global(true))
             })
+            .mut_subcommand("shared", |shared| shared.mut_args(|argument| argument.global(true)))
             .mut_subcommands(|role| role.mut_args(choose_variable));
         let matches =
             command.try_get_matches_from_mut(args).map_err(|error| name_variable(error, &command))?;
@@ -449,11 +530,18 @@ fn table_prefix(text: &str) -> Result<String, String> {
         .ok_or_else(|| "at most 100 of a-z A-Z 0-9 - _ .".into())
 }
 
-/// `auto`, `4`, or `0-3/8`: from, to and in all.
+/// `auto`, `4`, `0-3/8`: from, to and in all; `shared` or `shared/8`.
 fn shards(text: &str) -> Result<Shards, String> {
-    let wrong = || "auto, a number of shards, or a range such as 0-3/8".to_owned();
-    if text == "auto" {
-        return Ok(Shards(None));
+    let wrong = || "auto, a number of shards, a range such as 0-3/8, or shared".to_owned();
+    match text.strip_prefix("shared") {
+        Some("") => return Ok(Shards::Divided(None)),
+        Some(rest) => {
+            let total = rest.strip_prefix('/').and_then(|total| total.parse().ok());
+            let sound = total.filter(|total| *total > 0 && *total <= SHARED_SHARDS_MAX);
+            return sound.map(|total| Shards::Divided(Some(total))).ok_or_else(wrong);
+        }
+        None if text == "auto" => return Ok(Shards::Advised),
+        None => {}
     }
     let (range, total) = match text.split_once('/') {
         None => {
@@ -468,7 +556,7 @@ fn shards(text: &str) -> Result<Shards, String> {
         }
     };
     let sound = !range.is_empty() && range.end <= total;
-    sound.then_some(Shards(Some((range, total)))).ok_or_else(wrong)
+    sound.then_some(Shards::Range(range, total)).ok_or_else(wrong)
 }
 
 #[cfg(test)]
@@ -485,11 +573,15 @@ mod tests {
     }
 
     #[test]
-    fn shards_are_read_in_three_forms() {
-        assert_eq!(shards("auto"), Ok(Shards(None)));
-        assert_eq!(shards("4"), Ok(Shards(Some((0..4, 4)))));
-        assert_eq!(shards("0-3/8"), Ok(Shards(Some((0..4, 8)))));
-        for wrong in ["", "0", "3-1/8", "0-8/8", "x", "-1", "0-3", "0-4294967295/1"] {
+    fn shards_are_read_in_every_form() {
+        assert_eq!(shards("auto"), Ok(Shards::Advised));
+        assert_eq!(shards("4"), Ok(Shards::Range(0..4, 4)));
+        assert_eq!(shards("0-3/8"), Ok(Shards::Range(0..4, 8)));
+        assert_eq!(shards("shared"), Ok(Shards::Divided(None)));
+        assert_eq!(shards("shared/8"), Ok(Shards::Divided(Some(8))));
+        for wrong in
+            ["shared/0", "shared8", "shared/", "", "0", "3-1/8", "0-8/8", "x", "-1", "0-3", "0-4294967295/1"]
+        {
             assert!(shards(wrong).is_err(), "{wrong}");
         }
     }

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::bot::{self, Exit};
+use crate::config::Shards;
 use crate::context::{Instance, Player};
 use crate::dynamo::connect::{Store, StoreConfig, connect};
 use crate::sim::{Simulator, World};
@@ -75,7 +76,7 @@ pub fn bot_settings(simulator: &Simulator) -> bot::Settings {
         token: SecretString::from(simulator.token()),
         api_url: Some(simulator.url()),
         content_intent: true,
-        shards: None,
+        shards: Shards::Advised,
         hear_bots: Vec::new(),
         paced: false,
         patience: bot::Patience::default(),

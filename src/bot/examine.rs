@@ -7,6 +7,7 @@ use tokio::time::timeout;
 
 use super::{Asked, STARTS_SPARE, Settings, ask, base, content_flags, http, status};
 use crate::clock::{Clock, Timestamp};
+use crate::config::Shards;
 use crate::finding::{Finding, root_cause};
 
 /// An answer takes a tenth of it; nobody waits longer for a verdict.
@@ -122,7 +123,10 @@ fn token(asked: &Asked) -> Finding {
 
 fn starts(asked: &Asked, settings: &Settings) -> Finding {
     let left = asked.gateway.session_start_limit.remaining;
-    let shards = settings.shards.as_ref().map_or(asked.gateway.shards, |(_, total)| *total);
+    let shards = match &settings.shards {
+        Shards::Range(_, total) | Shards::Divided(Some(total)) => *total,
+        Shards::Advised | Shards::Divided(None) => asked.gateway.shards,
+    };
     let found = format!("{shards} of them, and {left} session starts left today");
     if left >= u64::from(shards) + STARTS_SPARE {
         return Finding::ok("shards", found);

@@ -9,7 +9,7 @@
 //! pinged by accident; the token is in no log.
 
 use std::ops::Range;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -24,9 +24,10 @@ use tracing::{error, info, warn};
 
 use crate::bans;
 use crate::commands::{ALL, Registry};
+use crate::config::Shards;
 use crate::context::Services;
 use crate::tasks::Tasks;
-use crate::telemetry;
+use crate::telemetry::{self, GATEWAY_IDENTIFIES};
 
 mod answer;
 mod doors;
@@ -39,13 +40,14 @@ pub mod register;
 pub mod reply;
 pub mod send;
 mod session;
+mod shards;
 pub mod watchdog;
 
 pub use examine::{Examined, examine};
 use lanes::{Lanes, Ring};
 use limits::GlobalLimit;
 use send::Sender;
-use session::{End, Heard};
+use session::{End, Heard, Life};
 
 /// How long the gateway waits for the list of bans. Without it the bot joins and says that it is starting.
 const BANS_WITHIN: Duration = Duration::from_secs(3);
@@ -69,8 +71,7 @@ pub struct Settings {
     pub api_url: Option<String>,
     /// Ask for message content where the portal allows it.
     pub content_intent: bool,
-    /// Shards of this process and in all; `None`: all that Discord recommends.
-    pub shards: Option<(Range<u32>, u32)>,
+    pub shards: Shards,
     /// Bots that are heard all the same.
     pub hear_bots: Vec<u64>,
     /// Keep Discord's rate limits ourselves at another server; a simulated one needs none.
@@ -142,8 +143,13 @@ pub struct Connection {
     pub cache: Arc<Cache>,
     global_limit: GlobalLimit,
     gateway_url: String,
-    shards: Range<u32>,
+    /// Of this process; `None`: instances divide them.
+    shards: Option<Range<u32>>,
     shards_total: u32,
+    /// Where nobody has decided how many there are, what Discord said.
+    shards_advised: Option<u32>,
+    /// How many may identify at a time.
+    identifies_at_once: usize,
     content_allowed: bool,
 }
 
@@ -246,8 +252,12 @@ async fn ask(http: &Http, settings: &Settings) -> serenity::Result<Asked> {
 
 impl Asked {
     async fn into_connection(self, http: Http, global_limit: GlobalLimit, settings: &Settings) -> Connection {
-        let recommended = self.gateway.shards.max(1);
-        let (shards, shards_total) = settings.shards.clone().unwrap_or((0..recommended, recommended));
+        let advised = self.gateway.shards.max(1);
+        let (shards, shards_total) = match &settings.shards {
+            Shards::Advised => (Some(0..advised), advised),
+            Shards::Range(range, total) => (Some(range.clone()), *total),
+            Shards::Divided(total) => (None, total.unwrap_or(advised)),
+        };
         let limit = &self.gateway.session_start_limit;
         if limit.remaining < u64::from(shards_total) + STARTS_SPARE {
             let pause = Duration::from_millis(limit.reset_after);
@@ -269,6 +279,8 @@ impl Asked {
             gateway_url: self.gateway.url.trim_end_matches('/').to_owned(),
             shards,
             shards_total,
+            shards_advised: (settings.shards == Shards::Divided(None)).then_some(advised),
+            identifies_at_once: usize::try_from(limit.max_concurrency).unwrap_or(usize::MAX).max(1),
             content_allowed: flags.intersects(content_flags()),
         }
     }
@@ -289,6 +301,8 @@ pub(crate) struct Bot {
     /// What lasts beside the gateway; it ends after the last command, because it writes down what they counted.
     background: Tasks,
     heard: Heard,
+    /// IDENTIFYs of this process that the metrics have.
+    identifies_told: AtomicU64,
 }
 
 /// Joins Discord and answers until told to stop, or until going on makes no sense. Events end first, then
@@ -313,8 +327,10 @@ pub async fn run(
         commands: Tasks::new(),
         background: Tasks::new(),
         heard: Heard::default(),
+        identifies_told: AtomicU64::new(GATEWAY_IDENTIFIES.load(Ordering::SeqCst)),
         services,
     });
+    let connection = Arc::new(connection);
     bot.start_background(&connection);
     // Where the store answers, everybody who joins finds the list of bans complete.
     let _ = timeout(BANS_WITHIN, bot.services.bans.load(&bot.services.dynamo)).await;
@@ -342,23 +358,37 @@ impl Bot {
             limits::forget_free_routes(connection.http.clone(), services.clock.clone(), shutdown.clone());
         self.background.spawn("routes", forget);
         self.background.spawn("bans", keep_bans(services.clone(), shutdown));
-        if connection.shards.start == 0 {
+        if connection.shards.as_ref().is_some_and(|shards| shards.start == 0) {
             self.background.spawn_job("registration", register_commands(self.clone()));
         }
     }
 
-    /// One session after another, until none makes sense.
-    async fn stay(self: &Arc<Self>, connection: &Connection, wants_content: bool) -> Exit {
-        let health = &self.services.health;
-        let mut content = wants_content && connection.content_allowed;
+    /// Serves the shards of this process, or its part of them.
+    async fn stay(self: &Arc<Self>, connection: &Arc<Connection>, wants_content: bool) -> Exit {
+        let content = wants_content && connection.content_allowed;
         if !content {
             warn!(
                 "without the Message Content intent: commands work by mention, direct message and slash only"
             );
         }
+        let Some(shards) = connection.shards.clone() else {
+            let Some(shared) = self.services.shared.get().cloned() else {
+                return Exit::Again("shards cannot be divided without shared data".into());
+            };
+            return shards::stay(self, connection, shared, content).await;
+        };
+        self.services.health.shards_wanted.store(shards.len() as u64, Ordering::SeqCst);
+        let total = connection.shards_total;
+        let life = Life { shards, total, stop: CancellationToken::new(), alone: true };
+        self.stay_on(connection, content, &life).await
+    }
+
+    /// One session after another, until none makes sense.
+    async fn stay_on(self: &Arc<Self>, connection: &Connection, mut content: bool, life: &Life) -> Exit {
+        let health = &self.services.health;
         loop {
             health.content_intent.store(content, Ordering::SeqCst);
-            let end = session::run(self, connection, intents(content)).await;
+            let end = session::run(self, connection, intents(content), life).await;
             if let End::Trouble(why) | End::TooManyIdentifies { why, .. } = &end {
                 error!(why, "the bot cannot go on");
                 *health.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.clone());

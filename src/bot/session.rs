@@ -6,6 +6,7 @@
 //! restarted itself.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,6 +20,7 @@ use serenity::all::{
 use serenity::async_trait;
 use serenity::collector::collect;
 use tokio::time::{Instant, interval, timeout};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
@@ -39,6 +41,16 @@ const LEAVING: u16 = 1000;
 
 /// Events without which the bot is deaf: if serenity cannot read one, somebody must be told.
 const NEEDED: [&str; 4] = ["READY", "GUILD_CREATE", "MESSAGE_CREATE", "INTERACTION_CREATE"];
+
+/// Which shards a session has, and who ends it.
+pub(super) struct Life {
+    pub shards: Range<u32>,
+    /// Of the whole bot.
+    pub total: u32,
+    pub stop: CancellationToken,
+    /// No other instance takes over, so it ends at once when the bot is to stop or to start anew.
+    pub alone: bool,
+}
 
 /// Why a session ended.
 pub(super) enum End {
@@ -79,6 +91,17 @@ impl Heard {
         (number, before.filter(|(number, _)| *number > 0).map(|(_, at)| at.elapsed()))
     }
 
+    /// Whether the shard has been connected.
+    pub fn is_ready(&self, shard: ShardId) -> bool {
+        let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.get(&shard).is_some_and(|(number, _)| *number > 0)
+    }
+
+    /// The shard is not this instance's any more.
+    pub fn forget(&self, shard: ShardId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&shard);
+    }
+
     /// Notes an event; `false` if its connection is not the shard's newest.
     fn event(&self, shard: ShardId, number: u64) -> bool {
         let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -88,39 +111,41 @@ impl Heard {
     }
 }
 
-/// Connects all shards and looks after them until one of them cannot go on, or the bot is to stop.
-pub(super) async fn run(bot: &Arc<Bot>, connection: &Connection, intents: GatewayIntents) -> End {
+/// Connects these shards and looks after them until one of them cannot go on, or they are to stop.
+pub(super) async fn run(
+    bot: &Arc<Bot>,
+    connection: &Connection,
+    intents: GatewayIntents,
+    life: &Life,
+) -> End {
     let runners = TaskTracker::new();
     let handler = Arc::new(Handler { bot: bot.clone(), runners: runners.clone() });
-    let wanted = connection.shards.end - connection.shards.start;
     let (manager, mut ended) = ShardManager::new(ShardManagerOptions {
         data: Arc::default(),
         event_handlers: vec![handler],
         raw_event_handlers: vec![Arc::new(Unparsed(bot.clone()))],
-        shard_index: connection.shards.start,
-        shard_init: wanted,
-        shard_total: connection.shards_total,
+        shard_index: life.shards.start,
+        shard_init: life.shards.end - life.shards.start,
+        shard_total: life.total,
         ws_url: Arc::new(tokio::sync::Mutex::new(connection.gateway_url.clone())),
         cache: connection.cache.clone(),
         http: connection.http.clone(),
         intents,
         presence: None,
     });
-    let health = &bot.services.health;
-    health.shards_wanted.store(u64::from(wanted), Ordering::SeqCst);
     let _ = manager.initialize();
     let end = tokio::select! {
         ended = ended.next() => match ended {
             Some(Err(error)) => End::Gateway(error),
             Some(Ok(())) | None => End::Trouble("serenity gave up the gateway".into()),
         },
-        end = watchdog::watch_shards(bot, &manager, connection.shards.clone()) => end,
+        end = watchdog::watch_shards(bot, &manager, life) => end,
         () = bot.sender.token_refused().cancelled() => End::TokenRefused,
         () = bot.background.shutdown().cancelled_owned() => End::Trouble("a part of the bot ended early".into()),
-        () = bot.shutdown.cancelled() => End::Asked,
-        () = bot.services.restart.cancelled() => End::Restart,
+        () = life.stop.cancelled() => End::Asked,
+        () = bot.shutdown.cancelled(), if life.alone => End::Asked,
+        () = bot.services.restart.cancelled(), if life.alone => End::Restart,
     };
-    health.shards_connected.store(0, Ordering::SeqCst);
     if matches!(end, End::TooManyIdentifies { .. }) {
         wait_for_a_runner(&manager).await;
     }
@@ -162,8 +187,10 @@ struct Handler {
 
 impl Handler {
     fn count_servers(&self, gateway: &Gateway) {
-        let servers = i64::try_from(gateway.cache.guild_count()).unwrap_or(i64::MAX);
-        self.bot.services.metrics.servers.set(servers);
+        // The cache also knows servers whose shards others have taken over.
+        let here = |server: &GuildId| self.bot.heard.is_ready(ShardId(server.shard_id(&gateway.cache)));
+        let servers = gateway.cache.guilds().iter().filter(|server| here(server)).count();
+        self.bot.services.metrics.servers.set(i64::try_from(servers).unwrap_or(i64::MAX));
     }
 
     fn report(&self, noted: Result<(), dynamo::Error>) {
@@ -181,8 +208,8 @@ impl EventHandler for Handler {
     async fn ready(&self, gateway: Gateway, ready: Ready) {
         let (bot, shard) = (&self.bot, gateway.shard_id);
         info!(shard = shard.0, servers = ready.guilds.len(), name = %ready.user.name, "connected");
-        self.count_servers(&gateway);
         let (number, gap) = bot.heard.begin(shard);
+        self.count_servers(&gateway);
         if let Some(gap) = gap {
             bot.services.metrics.gap_seconds.inc_by(gap.as_secs());
             warn!(shard = shard.0, seconds = gap.as_secs(), "a new session: events in between are lost");

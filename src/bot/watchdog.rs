@@ -5,7 +5,6 @@
 //! runs inside and restarts a shard that is not well.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,17 +13,17 @@ use serenity::all::{ConnectionStage, ShardId, ShardManager};
 use tokio::time::{Instant, interval, timeout};
 use tracing::{error, warn};
 
-use crate::bot::session::End;
+use crate::bot::session::{End, Life};
 use crate::bot::{Bot, Patience};
 use crate::tasks::Tasks;
-use crate::telemetry::{GATEWAY_IDENTIFIES, GATEWAY_IDLE_TURNS, GATEWAY_SPINS, LINES_A_TURN};
+use crate::telemetry::{GATEWAY_IDENTIFIES, GATEWAY_IDLE_TURNS, GATEWAY_SPINS, Health, LINES_A_TURN};
 
 /// The runtime shows that it turns this often, and shards are looked at as often.
 const BEACON: Duration = Duration::from_millis(500);
 /// Silent this long, the process is beyond help.
 const BEACON_LIMIT: Duration = Duration::from_secs(15);
-/// All that the end of the process may take: closing, commands, background work, the rest.
-const END_LIMIT: Duration = Duration::from_secs(25);
+/// All that the end of the process may take: handing over shards, closing, commands, background work, the rest.
+const END_LIMIT: Duration = Duration::from_secs(31);
 /// serenity's restart waits for the old runner.
 const RESTART_LIMIT: Duration = Duration::from_secs(15);
 /// A shard that needs a second restart so soon needs a new process.
@@ -127,16 +126,42 @@ impl Shard {
     }
 }
 
+/// The connected shards of one session, as a part of all that are.
+struct Connected<'a> {
+    health: &'a Health,
+    count: u64,
+}
+
+impl Connected<'_> {
+    fn change(&mut self, count: u64) {
+        self.health.shards_connected.fetch_add(count, Ordering::SeqCst);
+        self.health.shards_connected.fetch_sub(self.count, Ordering::SeqCst);
+        self.count = count;
+    }
+}
+
+impl Drop for Connected<'_> {
+    fn drop(&mut self) {
+        self.change(0);
+    }
+}
+
 /// Looks after the shards until one of them is beyond help.
-pub(super) async fn watch_shards(bot: &Bot, manager: &ShardManager, range: Range<u32>) -> End {
-    let mut shards: Vec<Shard> = range.clone().map(|id| Shard::new(ShardId(id), id - range.start)).collect();
-    let mut budget = Budget::new(range.len(), &bot.patience, GATEWAY_IDENTIFIES.load(Ordering::SeqCst));
+pub(super) async fn watch_shards(bot: &Bot, manager: &ShardManager, life: &Life) -> End {
+    let first = life.shards.start;
+    let mut shards: Vec<Shard> = life.shards.clone().map(|id| Shard::new(ShardId(id), id - first)).collect();
+    let mut connected = Connected { health: &bot.services.health, count: 0 };
+    // The process has one count of them. Where instances divide the shards, all may come to one.
+    let expected = if life.alone { life.shards.len() } else { life.total as usize };
+    let mut budget = Budget::new(expected, &bot.patience, GATEWAY_IDENTIFIES.load(Ordering::SeqCst));
     let mut ticks = interval(BEACON);
     loop {
         ticks.tick().await;
-        look(bot, manager, &mut shards).await;
-        let new = budget.count(GATEWAY_IDENTIFIES.load(Ordering::SeqCst));
-        bot.services.metrics.identifies.inc_by(new);
+        look(bot, manager, &mut shards, &mut connected).await;
+        let identifies = GATEWAY_IDENTIFIES.load(Ordering::SeqCst);
+        budget.count(identifies);
+        let told = bot.identifies_told.fetch_max(identifies, Ordering::SeqCst);
+        bot.services.metrics.identifies.inc_by(identifies.saturating_sub(told));
         if let Some(until) = budget.exceeded_until() {
             let why = format!("{} IDENTIFYs in a short time", budget.sent.len());
             return End::TooManyIdentifies { why, until };
@@ -149,7 +174,7 @@ pub(super) async fn watch_shards(bot: &Bot, manager: &ShardManager, range: Range
     }
 }
 
-async fn look(bot: &Bot, manager: &ShardManager, shards: &mut [Shard]) {
+async fn look(bot: &Bot, manager: &ShardManager, shards: &mut [Shard], connected: &mut Connected<'_>) {
     {
         let runners = manager.runners.lock().await;
         for shard in &mut *shards {
@@ -161,8 +186,7 @@ async fn look(bot: &Bot, manager: &ShardManager, shards: &mut [Shard]) {
         }
     }
     let health = &bot.services.health;
-    let connected = shards.iter().filter(|shard| shard.connected).count();
-    health.shards_connected.store(connected as u64, Ordering::SeqCst);
+    connected.change(shards.iter().filter(|shard| shard.connected).count() as u64);
     let slowest = shards.iter().filter_map(|shard| shard.latency).max();
     let millis = slowest.map_or(-1, |latency| i64::try_from(latency.as_millis()).unwrap_or(i64::MAX));
     health.heartbeat_ms.store(millis, Ordering::SeqCst);
@@ -197,13 +221,12 @@ impl Budget {
         Self { allowed: shards + spare, window, total, sent: VecDeque::new() }
     }
 
-    /// Takes note of the process's total; answers how many are new.
-    fn count(&mut self, total: u64) -> u64 {
+    /// Takes note of the process's total.
+    fn count(&mut self, total: u64) {
         let new = total - self.total;
         self.total = total;
         self.sent.extend((0..new).map(|_| Instant::now()));
         while self.sent.pop_front_if(|at| at.elapsed() > self.window).is_some() {}
-        new
     }
 
     /// If there are too many, when they are no longer counted.
@@ -235,13 +258,14 @@ mod tests {
     async fn too_many_identifies_are_sat_out() {
         let patience = Patience { identifies: (2, 60 * SECOND), ..Patience::default() };
         let mut budget = Budget::new(1, &patience, 7);
-        assert_eq!(budget.count(8), 1);
-        pass(30 * SECOND).await;
-        assert_eq!(budget.count(10), 2);
+        budget.count(8);
         assert_eq!(budget.exceeded_until(), None);
-        assert_eq!(budget.count(10), 0);
+        pass(30 * SECOND).await;
+        budget.count(10);
+        assert_eq!(budget.exceeded_until(), None);
+        budget.count(10);
         pass(31 * SECOND).await;
-        assert_eq!(budget.count(11), 1);
+        budget.count(11);
         assert_eq!(budget.exceeded_until(), None, "the first no longer counts");
         budget.count(12);
         assert_eq!(budget.exceeded_until(), Some(Instant::now() + 60 * SECOND));

@@ -104,11 +104,16 @@ impl Mneme {
 
     /// Asks it to end, as a supervisor does.
     pub async fn terminate(self) -> (ExitStatus, Vec<String>) {
+        self.signal("TERM").await;
+        self.ended().await
+    }
+
+    /// Sends it a signal.
+    pub async fn signal(&self, name: &str) {
         let id = self.id();
         // The shell has a `kill` of its own wherever there is one.
-        let status = Command::new("sh").args(["-c", &format!("kill -TERM {id}")]).status().await;
+        let status = Command::new("sh").args(["-c", &format!("kill -{name} {id}")]).status().await;
         assert!(status.expect("there is a shell").success());
-        self.ended().await
     }
 
     /// Waits until it has ended by itself.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::join_all;
 use mneme::bot::{self, Exit, Patience};
+use mneme::config::Shards;
 use mneme::sim::faults::ALWAYS;
 use mneme::sim::world::intent;
 use mneme::sim::{Faults, RecordKind, World};
@@ -237,7 +238,7 @@ async fn an_unknown_token_is_the_operators_business() {
 async fn each_shard_of_a_range_identifies_once() {
     let discord = Discord::start().await;
     let mut settings = discord.impatient();
-    settings.shards = Some((0..2, 4));
+    settings.shards = Shards::Range(0..2, 4);
     let mut seen = discord.simulator.watch(discord.id("ann"));
     let bot = discord.bot_with(settings, memory().await, instance()).await;
     discord.until(&mut seen, |world| world.sessions_online() == 2).await;

@@ -23,6 +23,8 @@ mod random;
 mod reminders;
 mod schedules;
 mod sending;
+mod shards;
+mod shared;
 mod sparkles;
 mod stack;
 mod statistics;

@@ -6,7 +6,7 @@
 //!   [`finding`] (what an examination found)
 //! - what is remembered: [`dynamo`] (typed records over the AWS SDK), [`history`] (head and revision in one
 //!   transaction), [`settings`], [`people`], [`counts`], [`due`] (what must happen later), [`shared`] (data
-//!   between bots), [`tables`] (every table in one list)
+//!   between bots), [`archive`] (files of records), [`tables`] (every table in one list)
 //! - what people type: [`context`] (what a command can reach and return), [`commands`] (one file per
 //!   feature), [`calendar`] (times in words), [`markdown`] (text that is safe to send)
 //! - who speaks Discord: [`bot`] for the bot, [`sim`] for a Discord to try and test it on
@@ -15,6 +15,7 @@
 //! - the faces: [`web`]
 
 pub mod adopt;
+pub mod archive;
 pub mod bans;
 pub mod bot;
 pub mod calendar;

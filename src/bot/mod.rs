@@ -397,7 +397,7 @@ impl Bot {
                 End::Asked => Exit::Asked,
                 End::Restart => Exit::Restart,
                 End::Trouble(why) => Exit::Again(why),
-                End::TooManyIdentifies { why, until } => self.sit_out(why, until).await,
+                End::TooManyIdentifies { why, until } => self.sit_out(why, until, &life.stop).await,
                 End::TokenRefused => Exit::Operator("Discord does not know the token any more".into()),
                 End::Gateway(GatewayError::DisallowedGatewayIntents) if content => {
                     warn!(
@@ -420,9 +420,10 @@ impl Bot {
 
     /// Stays away from the gateway until Discord no longer counts the last IDENTIFYs: a new process would go
     /// on with them.
-    async fn sit_out(&self, why: String, until: Instant) -> Exit {
-        match self.shutdown.run_until_cancelled(sleep_until(until)).await {
-            Some(()) => Exit::Again(why),
+    async fn sit_out(&self, why: String, until: Instant, stop: &CancellationToken) -> Exit {
+        let waiting = stop.run_until_cancelled(sleep_until(until));
+        match self.shutdown.run_until_cancelled(waiting).await {
+            Some(_) => Exit::Again(why),
             None => Exit::Asked,
         }
     }

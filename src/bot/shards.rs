@@ -133,6 +133,8 @@ struct Division {
     looked: Option<Instant>,
     uneven: u32,
     registers: bool,
+    /// The last turn failed.
+    in_trouble: bool,
     leaving: Option<Leaving>,
 }
 
@@ -219,6 +221,7 @@ impl Division {
             looked: None,
             uneven: 0,
             registers: false,
+            in_trouble: false,
             leaving: None,
         }
     }
@@ -233,15 +236,19 @@ impl Division {
 
     async fn turn(&mut self) {
         match timeout(TURN_LIMIT, self.turn_once()).await {
-            Ok(Ok(())) => {}
-            // Nobody knows who has what, so everything stays where it is.
-            Ok(Err(error)) => {
-                warn!(error = &error as &dyn std::error::Error, "the division of shards could not be read");
-            }
-            Err(_) => warn!("the division of shards could not be read in time"),
+            Ok(Ok(())) => self.in_trouble = false,
+            Ok(Err(error)) => self.stay_as_it_is(&error.to_string()),
+            Err(_) => self.stay_as_it_is("the store does not answer"),
         }
         if self.leaving.as_ref().is_some_and(|leaving| Instant::now() >= leaving.until) {
             self.served.values().for_each(|served| served.stop.cancel());
+        }
+    }
+
+    /// Nobody knows who has what, so nothing moves. That is said once.
+    fn stay_as_it_is(&mut self, why: &str) {
+        if !std::mem::replace(&mut self.in_trouble, true) {
+            warn!(why, "the division of shards could not be read, and stays as it is");
         }
     }
 
@@ -324,19 +331,20 @@ impl Division {
     async fn take(&mut self, missing: usize, seen: &Seen) -> Result<(), LeaseError> {
         let mut free: Vec<u32> = (0..self.total).filter(|shard| !seen.taken.contains(shard)).collect();
         free.sort_by_key(|shard| !self.served.contains_key(shard));
-        // No more than can connect at the same time: others may be about to come.
+        // No more new ones than can connect at the same time: others may be about to come.
         let connecting =
             self.served.keys().filter(|shard| !self.bot.heard.is_ready(ShardId(**shard))).count();
-        let room = self.connection.identifies_at_once.saturating_sub(connecting);
-        let mut left = missing.min(room.max(usize::from(connecting == 0)));
+        let mut room = self.connection.identifies_at_once.saturating_sub(connecting);
+        let mut left = missing;
         for shard in free {
-            if left == 0 {
+            let here = self.served.get(&shard);
+            if left == 0 || here.is_none() && room == 0 {
                 break;
             }
-            let closing = self.served.get(&shard).is_some_and(|served| served.stop.is_cancelled());
-            if closing {
+            if here.is_some_and(|served| served.stop.is_cancelled()) {
                 continue;
             }
+            room -= usize::from(here.is_none());
             if let Some(lease) = self.shared.lock_if_free(&lock_of(shard, self.total), LEASE).await? {
                 self.serve(shard, lease);
                 left -= 1;

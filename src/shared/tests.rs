@@ -61,6 +61,7 @@ async fn cost<A>(shared: &SharedData, work: impl Future<Output = A>) -> (A, Unit
 }
 
 fn within(units: Units, read: f64, write: f64) {
+    println!("{} of {read} reads, {} of {write} writes", units.read, units.write);
     assert!(units.read <= read && units.write <= write, "{units:?} is more than {read} and {write}");
 }
 

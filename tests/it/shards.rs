@@ -24,6 +24,7 @@ const LONGEST: Duration = Duration::from_secs(150);
 
 /// What an instance says.
 const TAKES: &str = "this instance takes a shard";
+const CONNECTED: &str = "bot::session: connected";
 const GIVES_WAY: &str = "another instance serves a shard that was served here";
 
 /// Several instances over one store, and servers on every shard.
@@ -68,7 +69,7 @@ impl Fleet {
         for bot in &mut bots {
             // Who came first may have taken more, and hands them over.
             for _ in 0..SHARDS as usize / INSTANCES {
-                bot.says(TAKES).await;
+                bot.says(CONNECTED).await;
             }
         }
         bots
@@ -207,4 +208,20 @@ async fn a_rolling_restart_leaves_no_command_unanswered() {
     fleet.all_answered().await;
     println!("a rolling restart under {} commands: each was answered, once", fleet.asked.len());
     fleet.end(fresh).await;
+}
+
+#[tokio::test]
+async fn an_instance_that_stood_still_gives_way() {
+    let mut fleet = Fleet::new().await;
+    let bots = fleet.start_all().await;
+    fleet.answers_everywhere().await;
+    fleet.settled().await;
+    bots[0].signal("STOP").await;
+    fleet.answers_everywhere().await;
+    bots[0].signal("CONT").await;
+    // It finds its shards with the others, and is given a part again.
+    fleet.settled().await;
+    let again = fleet.answers_everywhere().await;
+    println!("after an instance stood still, every shard answers within {:.1} s", again.as_secs_f64());
+    fleet.end(bots).await;
 }

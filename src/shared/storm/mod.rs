@@ -38,8 +38,8 @@ mod deal;
 mod hold;
 mod lease;
 
-/// Schedules of each storm: some seconds, unoptimised. `MNEME_ROUNDS` multiplies them.
-const SEEDS: u64 = 40;
+/// Schedules of each storm: up to half a minute, unoptimised. `MNEME_ROUNDS` multiplies them.
+const SEEDS: u64 = 100;
 
 /// How many schedules may pass before a broken rule is found. Those with the rarest cause need two losses at
 /// the same write.

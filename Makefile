@@ -13,11 +13,19 @@ NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo nextest run |
 
 .PHONY: help
 help: ## List these verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: ## Join Discord if DISCORD_TOKEN is set, else open the playground
-	@if [ -n "$${DISCORD_TOKEN:-}" ]; then cargo run --quiet -- run; else cargo run -- playground; fi
+run: ## Join Discord if DISCORD_TOKEN is set, else open the playground; in containers where a Docker engine answers
+	@engines/stack.sh run
+
+.PHONY: stop
+stop: ## Stop the containers; what they remember stays
+	@engines/stack.sh stop
+
+.PHONY: logs
+logs: ## Follow the containers' logs
+	@engines/stack.sh logs
 
 .PHONY: local
 local: ## Open the playground: a simulated Discord in the browser
@@ -42,8 +50,16 @@ test-long: ## The seeded tests with many more rounds
 	MNEME_ROUNDS=20 cargo $(NEXTEST)
 
 .PHONY: test-engines
-test-engines: ## The store's conformance suite on the real DynamoDB Local
+test-engines: ## The store, the hook and a load on the real DynamoDB Local and LocalStack
 	engines/test.sh
+
+.PHONY: test-engines-long
+test-engines-long: ## The same with 50,000 commands on each; takes hours on LocalStack
+	MNEME_COMMANDS=50000 STORM_SEEDS=0..100 engines/test.sh
+
+.PHONY: check-stack
+check-stack: ## Lint the Dockerfile, the compose file and the scripts
+	engines/check.sh
 
 .PHONY: test-browser
 test-browser: ## The playground, typed into by a headless Chromium
@@ -53,6 +69,40 @@ test-browser: ## The playground, typed into by a headless Chromium
 bench: ## Measure the bot beside a bare echo bot and bare SDK calls
 	cargo bench
 
+.PHONY: image
+image: ## Build the container image, with docker, podman or buildah
+	engines/image.sh
+
 .PHONY: release
 release: ## Build the executable for use, with its commit in its version
 	MNEME_COMMIT=$$(git rev-parse --short HEAD) cargo build --release
+
+# The Terraform of a deployment is tested with the engines.
+test-engines: test-terraform
+
+.PHONY: test-terraform
+test-terraform: ## Format, tests, plans and policies of terraform/, without an account
+	PROVIDER=$(or $(PROVIDER),double) engines/terraform-test.sh
+
+.PHONY: check-workflows
+check-workflows: ## The workflows of GitHub: what they run is here
+	.ci/workflows
+
+.PHONY: dist
+dist: ## A release for this machine in dist/: executable, checksums, contents
+	.ci/dist
+
+# What `make image` makes.
+IMAGE ?= mneme
+
+.PHONY: push-image
+push-image: image ## Push this machine's image to IMAGE_REPOSITORY
+	.ci/registry push
+
+.PHONY: push-index
+push-index: ## Join the pushed images of both architectures under one version
+	.ci/registry index
+
+.PHONY: publish
+publish: ## Make a release of GitHub from dist/ and the tag in RELEASE
+	gh release create "$${RELEASE:?the tag of the release}" --verify-tag --generate-notes dist/*

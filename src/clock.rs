@@ -65,6 +65,12 @@ impl Timestamp {
         let time: jiff::Timestamp = zoned.parse().ok()?;
         Some(Self(time.as_millisecond()))
     }
+
+    /// Reads the `Date` of an HTTP answer: `Sun, 06 Nov 1994 08:49:37 GMT`.
+    pub fn parse_http(text: &str) -> Option<Self> {
+        let time = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+        Some(Self(time.as_millisecond()))
+    }
 }
 
 /// `YYYY-MM-DDTHH:MM:SSZ`, the form in which records hold times.
@@ -88,33 +94,41 @@ impl<'de> serde::Deserialize<'de> for Timestamp {
     }
 }
 
-/// Tells the time: the system's, or one that a test moves.
+/// Tells the time: the system's, or one that a test moves or sets wrong.
 #[derive(Clone, Debug, Default)]
-pub struct Clock(Option<Arc<AtomicI64>>);
+pub struct Clock {
+    manual: Option<Arc<AtomicI64>>,
+    ahead: Duration,
+}
 
 impl Clock {
     pub fn system() -> Self {
-        Self(None)
+        Self::default()
     }
 
     /// A clock that stands still until [`Clock::advance`].
     pub fn manual(start: Timestamp) -> Self {
-        Self(Some(Arc::new(AtomicI64::new(start.0))))
+        Self { manual: Some(Arc::new(AtomicI64::new(start.0))), ahead: Duration::ZERO }
+    }
+
+    /// A clock that is ahead of the system's by this much.
+    pub fn ahead(by: Duration) -> Self {
+        Self { manual: None, ahead: by }
     }
 
     pub fn now(&self) -> Timestamp {
-        match &self.0 {
+        match &self.manual {
             Some(millis) => Timestamp(millis.load(Ordering::SeqCst)),
             None => {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+                Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)).plus(self.ahead)
             }
         }
     }
 
     /// Moves a manual clock; the system's is nobody's to move.
     pub fn advance(&self, by: Duration) {
-        let millis = self.0.as_ref().expect("only a manual clock is moved");
+        let millis = self.manual.as_ref().expect("only a manual clock is moved");
         millis.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
     }
 }
@@ -139,6 +153,13 @@ mod tests {
         assert_eq!(with, Timestamp::parse("2022-05-01T14:00:07"));
         assert_eq!(with.map(|t| t.to_string()).as_deref(), Some("2022-05-01T14:00:07Z"));
         assert_eq!(Timestamp::parse("yesterday"), None);
+    }
+
+    #[test]
+    fn the_date_of_an_answer_is_read() {
+        let date = Timestamp::parse_http("Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(date, Timestamp::parse("1994-11-06T08:49:37Z"));
+        assert_eq!(Timestamp::parse_http("now"), None);
     }
 
     #[test]

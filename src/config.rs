@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::fmt::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -13,6 +13,8 @@ use clap::builder::{PossibleValuesParser, Resettable};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
+
+use crate::settings::{A_PREFIX, is_prefix};
 
 /// A Discord bot whose commands remember.
 #[derive(Debug, Parser)]
@@ -33,6 +35,10 @@ pub enum Role {
     Tables(Tables),
     /// Find out whether the bot would work, and what to do where it would not
     Doctor(Box<Run>),
+    /// Ask the bot on this machine, at the address in HTTP, whether it is well: for a container's health check
+    Health(Health),
+    /// Take over, export, import and compare records
+    Data(Box<Data>),
     /// Print a completion script for a shell
     Completions {
         /// The shell to complete for
@@ -59,6 +65,9 @@ pub struct Playground {
     /// Where the page listens; 0 is a free port
     #[arg(long, env = "PLAYGROUND_PORT", default_value_t = PLAYGROUND_PORT)]
     pub port: u16,
+    /// The address that the page is bound to; requests for another host than localhost are refused all the same
+    #[arg(long, env = "PLAYGROUND_ADDRESS", default_value_t = IpAddr::from(Ipv4Addr::LOCALHOST))]
+    pub address: IpAddr,
     /// Where the playground keeps its records and its chat
     #[arg(long, env = "PLAYGROUND_DIR", default_value = "data/playground")]
     pub data_dir: PathBuf,
@@ -66,6 +75,15 @@ pub struct Playground {
     pub bot: Bot,
     #[command(flatten)]
     pub log: Log,
+}
+
+#[derive(Debug, Args)]
+pub struct Health {
+    /// Ask whether every shard is connected (/ready), not only whether the process lives (/live)
+    #[arg(long)]
+    pub ready: bool,
+    #[command(flatten)]
+    pub web: Web,
 }
 
 #[derive(Debug, Args)]
@@ -78,6 +96,70 @@ pub struct Tables {
     pub log: Log,
 }
 
+#[derive(Debug, Args)]
+pub struct Data {
+    #[command(subcommand)]
+    pub act: DataAct,
+    /// A server besides those that the bot is in, by id; may be given again
+    #[arg(long, value_parser = snowflake)]
+    pub guild: Vec<u64>,
+    /// What the original bot was called: its usage totals are under this name
+    #[arg(long, env = "BOT_NAME", default_value = "errbot")]
+    pub bot_name: String,
+    #[command(flatten)]
+    pub discord: Discord,
+    #[command(flatten)]
+    pub store: Store,
+    #[command(flatten)]
+    pub log: Log,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DataAct {
+    /// Take over the tables of the original Python bot, in place; stop every bot that uses them first
+    Adopt(Adopt),
+    /// Write everything that the bot keeps into a file
+    Export {
+        /// The file to write, which must not be there yet
+        file: PathBuf,
+        /// How many days ahead reminders are looked for; fewer is faster, and the default is as far as any can be
+        #[arg(long, default_value_t = 1_098)]
+        days_ahead: u64,
+    },
+    /// Put what a file holds into the tables; what is different here is kept
+    Import {
+        /// A file that `mneme data export` wrote
+        file: PathBuf,
+        /// Only compare
+        #[arg(long)]
+        dry_run: bool,
+        /// Replace what is different here
+        #[arg(long)]
+        overwrite: bool,
+    },
+    /// Restore a file into empty tables, in memory, and compare
+    Verify {
+        /// A file that `mneme data export` wrote
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Adopt {
+    /// Only tell what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Whose names were banned: a file with a line name#1234,id for each
+    #[arg(long, value_name = "FILE")]
+    pub bans: Option<PathBuf>,
+    /// Leave out banned names that nobody knows the id of
+    #[arg(long)]
+    pub ignore_unresolved_bans: bool,
+    /// Put back what an adoption changed and nobody has changed since, from its journal
+    #[arg(long, value_name = "JOURNAL", conflicts_with_all = ["dry_run", "bans", "ignore_unresolved_bans"])]
+    pub revert: Option<PathBuf>,
+}
+
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub enum TablesAct {
     /// List the tables, their keys and what they hold
@@ -86,9 +168,9 @@ pub enum TablesAct {
     Json,
     /// Print the least-privilege IAM policy for the bot
     Policy,
-    /// Create the tables that are missing
+    /// Create the tables that are missing, with indexes and expiry; those that are there stay
     Create,
-    /// Compare the tables in the store with what the bot needs
+    /// Compare the tables in the store with what the bot needs; fails with each difference
     Check,
 }
 
@@ -129,12 +211,27 @@ pub struct Bot {
     /// Who owns this bot, by id; BOT_ADMINS is accepted too
     #[arg(long, env = "BOT_OWNERS", value_delimiter = ',', value_parser = snowflake)]
     pub bot_owners: Vec<u64>,
+    /// The servers where /admin is registered, by id; the other doors of its commands are open to owners anywhere
+    #[arg(long, env = "ADMIN_GUILDS", value_delimiter = ',', value_parser = snowflake)]
+    pub admin_guilds: Vec<u64>,
+    /// The servers where the commands of .play are on unless they have decided otherwise, by id
+    #[arg(long, env = "SERVER_LOCK_ALLOW_LIST", value_delimiter = ',', value_parser = snowflake)]
+    pub server_lock_allow_list: Vec<u64>,
     /// Memories that one server may have
     #[arg(long, env = "MAX_MEMORIES", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_memories: u32,
+    /// Days for which the records of a server are kept that has removed the bot
+    #[arg(long, env = "GUILD_GRACE_DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=3_650))]
+    pub guild_grace_days: u32,
     /// Shown by .ping
     #[arg(long, env = "STATUS_PAGE_URL")]
     pub status_page_url: Option<String>,
+    /// Dollars for a million read request units, for .stats cost; us-east-1 on demand, as of November 2024
+    #[arg(long, env = "PRICE_MILLION_READS", default_value = "0.125", value_parser = price)]
+    pub price_million_reads: f64,
+    /// Dollars for a million write request units, for .stats cost; us-east-1 on demand, as of November 2024
+    #[arg(long, env = "PRICE_MILLION_WRITES", default_value = "0.625", value_parser = price)]
+    pub price_million_writes: f64,
     /// Shown by .docs
     #[arg(long, env = "DOCS_URL")]
     pub docs_url: Option<String>,
@@ -218,6 +315,10 @@ impl Cli {
         // What belongs to all of `tables` may also stand behind `create` or `check`.
         let mut command = Self::command()
             .mut_subcommand("tables", |tables| tables.mut_args(|argument| argument.global(true)))
+            .mut_subcommand("data", |data| {
+                let data = data.mut_subcommands(|act| act.mut_args(choose_variable));
+                data.mut_args(|argument| argument.global(true))
+            })
             .mut_subcommands(|role| role.mut_args(choose_variable));
         let matches =
             command.try_get_matches_from_mut(args).map_err(|error| name_variable(error, &command))?;
@@ -274,6 +375,11 @@ pub fn aws_is_configured() -> bool {
     variables.iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
 }
 
+/// Whether the operator wants no colours: <https://no-color.org>.
+pub fn no_colour() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
 /// `.env.example`: every variable with its help and its default, generated from the fields above.
 pub fn env_example() -> String {
     let mut text = String::from(
@@ -319,6 +425,11 @@ fn api_url(text: &str) -> Result<String, String> {
     Ok(text.trim_end_matches('/').to_owned())
 }
 
+fn price(text: &str) -> Result<f64, String> {
+    let price: f64 = text.trim().parse().map_err(|_| "a price is a number such as 0.125")?;
+    (price.is_finite() && price >= 0.0).then_some(price).ok_or_else(|| "a price is not negative".into())
+}
+
 fn snowflake(text: &str) -> Result<u64, String> {
     let text = text.trim();
     let fits = (17..=20).contains(&text.len());
@@ -326,15 +437,8 @@ fn snowflake(text: &str) -> Result<u64, String> {
     id.ok_or_else(|| "an id has 17 to 20 digits; names are not accepted, because they can be reused".into())
 }
 
-/// A prefix is 1 to 5 characters, no white space, not only letters or digits, and nothing that Discord gives
-/// a meaning of its own.
-pub fn prefix(text: &str) -> Result<String, String> {
-    let length = (1..=5).contains(&text.chars().count());
-    let characters = !text.chars().any(|c| c.is_whitespace() || "/@#<`".contains(c));
-    let marked = !text.chars().all(char::is_alphanumeric);
-    (length && characters && marked).then(|| text.to_owned()).ok_or_else(|| {
-        "a prefix is 1 to 5 characters, no spaces, not only letters or digits, and none of / @ # < and backtick".into()
-    })
+fn prefix(text: &str) -> Result<String, String> {
+    if is_prefix(text) { Ok(text.to_owned()) } else { Err(A_PREFIX.into()) }
 }
 
 /// What DynamoDB allows in a table's name, with room for the name itself.

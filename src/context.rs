@@ -7,12 +7,15 @@
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
+use crate::bans::Bans;
 use crate::cause::Cause;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
+use crate::due::Due;
 use crate::dynamo::{self, Dynamo, TableSpec};
 use crate::history::Revision;
 use crate::people::Noted;
@@ -20,8 +23,9 @@ use crate::settings::{Settings, SettingsCache};
 use crate::telemetry::{Health, Metrics};
 
 pub mod discord;
+mod metrics;
 
-pub use discord::Discord;
+pub use discord::{Delivery, Discord, Letter};
 
 /// One file under `commands/`: its commands, controls and tables. `commands::ALL` lists them, and help,
 /// slash registration, README, tables, IAM policy and tests derive from that list.
@@ -34,21 +38,48 @@ pub struct Feature {
     pub tables: &'static [TableSpec],
     /// How its changes are taken back.
     pub undo: &'static [Undo],
+    /// What it does when something is due.
+    pub jobs: &'static [Job],
     /// Work that lasts as long as the bot, such as writing counts to the store.
     pub background: Option<Background>,
 }
 
 impl Feature {
     /// A feature without anything, to be filled by struct update.
-    pub const EMPTY: Self =
-        Self { name: "", commands: &[], controls: &[], menus: &[], tables: &[], undo: &[], background: None };
+    pub const EMPTY: Self = Self {
+        name: "",
+        commands: &[],
+        controls: &[],
+        menus: &[],
+        tables: &[],
+        undo: &[],
+        jobs: &[],
+        background: None,
+    };
 }
 
 /// What the Undo button does for one kind of rows in the history.
 pub struct Undo {
     pub kind: &'static str,
+    /// The command whose level and rules hold for it.
+    pub command: &'static str,
     /// Gets what the index `by_event` holds of the row.
     pub run: fn(Context, Revision) -> BoxFuture<'static, Result<Reply>>,
+}
+
+/// What is done when a record of the table `due` has come to its time. It may be run again, and by several
+/// instances at once, until it has deleted that record.
+pub struct Job {
+    pub kind: &'static str,
+    pub run: fn(Arc<Services>, Due) -> BoxFuture<'static, Result<Progress, dynamo::Error>>,
+}
+
+/// How far a job has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    Done,
+    /// Somebody else is at it, or it must be tried again, and not before this time.
+    Again(Timestamp),
 }
 
 /// Lasts until the token is cancelled, and flushes before it ends.
@@ -74,6 +105,10 @@ pub struct Command {
     pub private: bool,
     /// Answers without the store, so it does not need to know the server's settings either.
     pub offline: bool,
+    pub pays: Pays,
+    /// The command that a call with these arguments does the same as, where it is another one: that one's
+    /// rules and cooldowns hold for it too.
+    pub same_as: fn(&Args) -> Option<&'static str>,
     pub run: fn(Context, Args) -> BoxFuture<'static, Result<Answer>>,
 }
 
@@ -90,6 +125,8 @@ impl Command {
         level: Level::Everyone,
         private: false,
         offline: false,
+        pays: Pays::First,
+        same_as: |_| None,
         run: |_, _| Box::pin(async { Ok(Answer::Nothing) }),
     };
 
@@ -97,6 +134,22 @@ impl Command {
     pub fn name(&self) -> &'static str {
         self.prefix.first().or(self.slash.first()).copied().unwrap_or_default()
     }
+
+    /// Whether it is called by this name, or belongs to the group of this name: `mem edit` to `mem`.
+    pub fn is_of(&self, name: &str) -> bool {
+        let in_group = |form: &str| form.strip_prefix(name).is_some_and(|rest| rest.starts_with(' '));
+        self.prefix.iter().chain(self.slash).any(|form| *form == name || in_group(form))
+    }
+}
+
+/// When a command takes its cooldown, where a server has set one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pays {
+    /// Just before it runs.
+    First,
+    /// In the transaction of what it changes, so that what is refused takes none. A call that turns out to
+    /// change nothing takes it before its answer is shown.
+    WithItsChange,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,9 +221,15 @@ pub struct Choice {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Text,
-    Integer { min: i64, max: i64 },
+    Integer {
+        min: i64,
+        max: i64,
+    },
     Bool,
     Person,
+    Channel,
+    /// One of these words.
+    Choice(&'static [&'static str]),
 }
 
 /// The value of one option.
@@ -180,6 +239,7 @@ pub enum Value {
     Integer(i64),
     Bool(bool),
     Person(u64),
+    Channel(u64),
 }
 
 /// The options of one call, by name, whichever door they came through.
@@ -253,6 +313,13 @@ impl Args {
             _ => None,
         }
     }
+
+    pub fn channel(&self, name: &str) -> Option<u64> {
+        match self.get(name) {
+            Some(Value::Channel(id)) => Some(*id),
+            _ => None,
+        }
+    }
 }
 
 impl Param {
@@ -261,11 +328,17 @@ impl Param {
         match self.kind {
             Kind::Text => Ok(Value::Text(word.to_owned())),
             Kind::Person => person(word).map(Value::Person).ok_or_else(not_a_person),
+            Kind::Channel => channel(word).map(Value::Channel).ok_or_else(|| {
+                Error::Usage(format!("The {} is a channel: mention it or give its id", self.name))
+            }),
             Kind::Bool => match word.to_ascii_lowercase().as_str() {
                 "true" | "1" | "yes" | "on" => Ok(Value::Bool(true)),
                 "false" | "0" | "no" | "off" => Ok(Value::Bool(false)),
                 _ => Err(Error::Usage(format!("The {} is on or off", self.name))),
             },
+            Kind::Choice(choices) => {
+                choice(choices, word).map_err(|error| Error::Usage(format!("The {} {error}", self.name)))
+            }
             Kind::Integer { min, max } => match word.parse() {
                 Ok(number) if (min..=max).contains(&number) => Ok(Value::Integer(number)),
                 _ => Err(Error::Usage(format!("The {} is a number from {min} to {max}", self.name))),
@@ -274,12 +347,35 @@ impl Param {
     }
 }
 
+/// Reads one of several words; if it is none, says which there are, and which may have been meant.
+fn choice(choices: &[&'static str], word: &str) -> Result<Value, String> {
+    let word = word.trim().to_lowercase();
+    if let Some(choice) = choices.iter().find(|choice| **choice == word) {
+        return Ok(Value::Text((*choice).to_owned()));
+    }
+    let near = choices.iter().map(|choice| (strsim::osa_distance(choice, &word), *choice)).min();
+    let near = near.filter(|(distance, _)| *distance <= 2);
+    let meant = near.map(|(_, choice)| format!(", perhaps {choice}")).unwrap_or_default();
+    Err(format!("is one of {}{meant}", choices.join(", ")))
+}
+
 /// The id in a mention of a person, or the digits of one: 17 to 20 of them.
 pub fn person(text: &str) -> Option<u64> {
     let inner = text.strip_prefix("<@").and_then(|rest| rest.strip_suffix('>'));
     let digits = inner.map_or(text, |rest| rest.strip_prefix('!').unwrap_or(rest));
+    snowflake(digits)
+}
+
+/// The id in a mention of a channel, or its digits.
+pub fn channel(text: &str) -> Option<u64> {
+    snowflake(text.strip_prefix("<#").and_then(|rest| rest.strip_suffix('>')).unwrap_or(text))
+}
+
+/// The digits of an id: 17 to 20 of them. The two that no id has would make a bug of a slip of the hand.
+pub fn snowflake(digits: &str) -> Option<u64> {
     let all_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
-    ((17..=20).contains(&digits.len()) && all_digits).then(|| digits.parse().ok()).flatten()
+    let id = ((17..=20).contains(&digits.len()) && all_digits).then(|| digits.parse().ok()).flatten();
+    id.filter(|id| !matches!(*id, 0 | u64::MAX))
 }
 
 pub fn not_a_person() -> Error {
@@ -289,6 +385,8 @@ pub fn not_a_person() -> Error {
 /// The verb in a control's `custom_id`, `verb:fields`, and what a press does.
 pub struct Control {
     pub verb: &'static str,
+    /// The command whose rules hold for it; `None` if it finds that out itself, as Undo does.
+    pub command: Option<&'static str>,
     pub run: fn(Context, Press) -> BoxFuture<'static, Result<Answer>>,
 }
 
@@ -312,6 +410,8 @@ impl Press {
 /// An entry in the context menu of a message.
 pub struct Menu {
     pub name: &'static str,
+    /// The command whose level, rules and cooldown hold for it.
+    pub command: &'static str,
     pub place: Place,
     pub run: fn(Context, Target) -> BoxFuture<'static, Result<Answer>>,
 }
@@ -336,10 +436,14 @@ pub enum Door {
 }
 
 /// The person who called, as known when the event arrived.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Caller {
     pub id: u64,
     pub name: String,
+    /// The roles they hold in this server.
+    pub roles: Vec<u64>,
+    /// The channel they are in, and behind a thread the one that it hangs on.
+    pub channels: Vec<u64>,
     pub moderator: bool,
     pub admin: bool,
     /// Holds Mention Everyone in this channel.
@@ -392,24 +496,39 @@ pub struct Services {
     pub discord: Discord,
     pub instance: Instance,
     pub settings: SettingsCache,
+    pub bans: Bans,
     pub noted: Noted,
     pub metrics: Metrics,
     pub health: Health,
+    /// Cancelled once an owner wants the process to start anew.
+    pub restart: CancellationToken,
     state: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
 
 impl Services {
     pub fn new(dynamo: Dynamo, clock: Clock, discord: Discord, instance: Instance) -> Self {
+        let metrics = Metrics::default();
+        metrics.collect(Box::new(metrics::StoreMetrics(dynamo.clone())));
         Self {
             dynamo,
             clock,
             discord,
             instance,
             settings: SettingsCache::default(),
+            bans: Bans::default(),
             noted: Noted::default(),
-            metrics: Metrics::default(),
+            metrics,
             health: Health::default(),
+            restart: CancellationToken::new(),
             state: Mutex::default(),
+        }
+    }
+
+    /// Sends a message of our own accord. Sent again under the same nonce, it is one message.
+    pub async fn post(&self, letter: Letter) -> Delivery {
+        match self.discord.poster() {
+            Some(post) => post(self, letter).await,
+            None => Delivery::Unknown,
         }
     }
 
@@ -422,18 +541,68 @@ impl Services {
     }
 }
 
+/// Who plays the songs that `.play` queues.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Player {
+    /// Nobody: there is a queue, and nothing is heard.
+    #[default]
+    None,
+    /// The playground's, which plays in its own time and makes no sound.
+    Sim,
+}
+
 /// What is known about this instance of the bot.
 #[derive(Clone, Debug, Default)]
 pub struct Instance {
     pub bot_owners: Vec<u64>,
+    /// Servers where `/admin` is registered.
+    pub admin_guilds: Vec<u64>,
+    /// Servers where `.play` is on unless they have decided otherwise.
+    pub play_servers: Vec<u64>,
+    pub player: Player,
     pub default_prefix: String,
     pub max_memories: usize,
     pub status_page_url: Option<String>,
     pub docs_url: Option<String>,
-    pub started_at: Option<crate::clock::Timestamp>,
+    /// How long the records of a server are kept that has removed the bot; `None`: as by default.
+    pub guild_grace_days: Option<u32>,
+    pub started_at: Option<Timestamp>,
+    pub prices: Prices,
     /// For `.status`: `embedded (data/mneme.db)`, `DynamoDB eu-central-1`.
     pub store: String,
 }
+
+/// Dollars for a million request units.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Prices {
+    pub reads: f64,
+    pub writes: f64,
+}
+
+impl Prices {
+    /// DynamoDB on demand in us-east-1, as of November 2024: <https://aws.amazon.com/dynamodb/pricing/on-demand/>
+    pub const USUAL: Self = Self { reads: 0.125, writes: 0.625 };
+
+    /// What so many units cost.
+    pub fn of(self, reads: f64, writes: f64) -> f64 {
+        (reads * self.reads + writes * self.writes) / 1_000_000.0
+    }
+}
+
+impl Default for Prices {
+    fn default() -> Self {
+        Self::USUAL
+    }
+}
+impl Instance {
+    /// How long the records of a server are kept that has removed the bot.
+    pub fn guild_grace(&self) -> Duration {
+        Duration::from_secs(u64::from(self.guild_grace_days.unwrap_or(GUILD_GRACE_DAYS)) * 86_400)
+    }
+}
+
+/// A server that comes back within a month finds everything as it was.
+pub const GUILD_GRACE_DAYS: u32 = 30;
 
 /// How an event is answered.
 #[derive(Clone, Debug, PartialEq)]
@@ -444,6 +613,16 @@ pub enum Answer {
     /// Only as the first response to an interaction, and not to a modal (a Discord rule).
     Modal(Modal),
     Nothing,
+}
+
+impl Answer {
+    /// The answer of work that changes nothing: if the store is silent, trying again is harmless.
+    pub fn of_reading(reply: Result<Reply>) -> Result<Self> {
+        match reply {
+            Err(Error::Store(error)) => Err(Error::Read(error)),
+            other => other.map(Self::Reply),
+        }
+    }
 }
 
 impl From<Reply> for Answer {
@@ -592,6 +771,8 @@ pub struct Input {
     pub placeholder: String,
     pub max_length: u16,
     pub paragraph: bool,
+    /// Whether it may not be left empty.
+    pub required: bool,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -651,9 +832,16 @@ mod tests {
         assert_eq!(person("<@123456789012345678>"), Some(123_456_789_012_345_678));
         assert_eq!(person("<@!123456789012345678>"), Some(123_456_789_012_345_678));
         assert_eq!(person("12345678901234567"), Some(12_345_678_901_234_567));
-        for other in
-            ["<@&123456789012345678>", "<#123456789012345678>", "bob#1234", "1234", "<@123", "@bob", ""]
-        {
+        for other in [
+            "<@&123456789012345678>",
+            "<#123456789012345678>",
+            "bob#1234",
+            "1234",
+            "<@123",
+            "@bob",
+            "",
+            "00000000000000000",
+        ] {
             assert_eq!(person(other), None, "{other}");
         }
     }

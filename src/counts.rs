@@ -16,13 +16,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::clock::Timestamp;
-use crate::dynamo::{Column, Condition, Dynamo, Error, Query, Table, Update, Updated};
+use crate::dynamo::{
+    Column, Condition, Dynamo, Error, Personal, Places, Privacy, Query, Reach, Table, Update, Updated,
+};
+use crate::people::Noted;
 
 /// What a crash can lose.
 const FLUSH_EVERY: Duration = Duration::from_secs(10);
 
-/// So that a busy bot does not have more to lose than a quiet one.
-const FLUSH_AT: u64 = 500;
+/// So that a busy bot does not have more to lose than a quiet one: about 500 commands, each of which is counted
+/// in five places.
+const FLUSH_AT: u64 = 2_500;
 
 /// About 10 MB. Beyond it the oldest rows are dropped, and counted.
 const ROWS_MAX: usize = 20_000;
@@ -57,6 +61,16 @@ impl Table for Tally {
     const NAME: &'static str = "tally";
     const KEY: &'static [&'static str] = &["board", "slot"];
     const EXPIRES: Option<&'static str> = Some("expires_at");
+    const PERSONAL: Personal = Personal {
+        attributes: &[
+            ("board", Privacy::None),
+            ("slot", Privacy::Within(counted_person)),
+            ("expires_at", Privacy::None),
+            ("*", Privacy::None),
+        ],
+        places: Places::Named(boards),
+        kept: "400 days, and as totals as long as the server has me",
+    };
     type Key = (String, String);
 
     fn key(&self) -> Self::Key {
@@ -64,15 +78,62 @@ impl Table for Tally {
     }
 }
 
+/// Whom a row of a board about people counts: its slot is `<day>#<person>`.
+fn counted_person(slot: &str) -> Option<u64> {
+    slot.split_once('#')?.1.parse().ok()
+}
+
+/// Rows of days expire after 400 days, so older months are empty.
+const MONTHS: u32 = 14;
+
+/// The boards of a server: by month, and for good.
+fn boards(reach: &Reach) -> Vec<String> {
+    let (by_month, for_good): (&[&str], &[&str]) = match reach.only_people {
+        true => (&["commands", "sparkles", "djs"], &["commands", "djs"]),
+        false => (&["commands", "sparkles", "djs", "usage"], &["commands", "djs", "recalls"]),
+    };
+    let months: Vec<String> = months_back(reach.now).collect();
+    let by_month = by_month.iter().flat_map(|name| months.iter().map(move |month| (*name, month.as_str())));
+    let for_good = for_good.iter().map(|name| (*name, "all"));
+    by_month.chain(for_good).map(|(name, window)| format!("{}/{name}/{window}", reach.server_id)).collect()
+}
+
+/// `2026-05`, `2026-04`, and so on. Days are those of a zone, so the next month may have begun somewhere.
+fn months_back(now: Timestamp) -> impl Iterator<Item = String> {
+    let text = now.plus(Duration::from_secs(86_400)).to_string();
+    let part = |range: std::ops::Range<usize>| text[range].parse::<u32>().unwrap_or_default();
+    let newest = part(0..4) * 12 + part(5..7).saturating_sub(1);
+    (0..MONTHS).map(move |back| newest - back).map(|month| format!("{:04}-{:02}", month / 12, month % 12 + 1))
+}
+
 const EXPIRES_AT: Column<Tally, i64> = Column::new("expires_at");
 
+/// Since when a row counts, in seconds.
+pub const SINCE: &str = "since";
+const SINCE_COLUMN: Column<Tally, i64> = Column::new(SINCE);
+
 type RowKey = (String, String);
+
+/// Where something is counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    pub board: String,
+    pub slot: String,
+    /// The row is kept until then at least.
+    pub expires_at: Option<i64>,
+    /// The person that the slot names, and the server: noted before the row is written.
+    pub about: Option<(u64, u64)>,
+    /// When it began, should this be the first that the row counts.
+    pub since: Option<i64>,
+}
 
 /// What is to be added to one row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Row {
     numbers: BTreeMap<&'static str, u64>,
     expires_at: Option<i64>,
+    about: Option<(u64, u64)>,
+    since: Option<i64>,
 }
 
 /// A row on its way: what it adds, and the number of its flush, do not change until it is certainly written.
@@ -100,6 +161,7 @@ struct Waiting {
     flushed: VecDeque<Flushed>,
     counted: u64,
     last_flush: i64,
+    written_at: Option<Timestamp>,
 }
 
 impl Counts {
@@ -111,16 +173,26 @@ impl Counts {
 
     /// Counts: adds to a row of a board, which is kept until `expires_at` at least.
     pub fn add(&self, board: String, slot: String, what: &'static str, n: u64, expires_at: Option<i64>) {
+        self.count(Place { board, slot, expires_at, ..Place::default() }, &[(what, n)]);
+    }
+
+    /// Counts: adds several numbers to a row.
+    pub fn count(&self, place: Place, numbers: &[(&'static str, u64)]) {
+        let key = (place.board, place.slot);
         let mut waiting = self.waiting();
-        if waiting.is_full() && !waiting.rows.contains_key(&(board.clone(), slot.clone())) {
+        if waiting.is_full() && !waiting.rows.contains_key(&key) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             if waiting.flushed.pop_front().is_none() {
                 return;
             }
         }
-        let row = waiting.rows.entry((board, slot)).or_default();
-        *row.numbers.entry(what).or_default() += n;
-        row.expires_at = row.expires_at.max(expires_at);
+        let row = waiting.rows.entry(key).or_default();
+        for (what, n) in numbers {
+            *row.numbers.entry(what).or_default() += n;
+        }
+        row.expires_at = row.expires_at.max(place.expires_at);
+        row.about = row.about.or(place.about);
+        row.since = row.since.or(place.since);
         waiting.counted += 1;
         if waiting.counted >= FLUSH_AT {
             self.due.notify_one();
@@ -137,16 +209,42 @@ impl Counts {
         (sum, rows.iter().filter_map(|row| row.expires_at).max())
     }
 
+    /// The rows of a board that are not known to be written, as they would look if they were alone.
+    pub fn unwritten_rows(&self, board: &str) -> Vec<Tally> {
+        let waiting = self.waiting();
+        let flushed = waiting.flushed.iter().map(|flushed| (&flushed.key, &flushed.row));
+        let rows = flushed.chain(&waiting.rows).filter(|((name, _), _)| name == board);
+        let tally = |((board, slot), row): (&RowKey, &Row)| Tally {
+            board: board.clone(),
+            slot: slot.clone(),
+            expires_at: row.expires_at,
+            numbers: row.numbers.iter().map(|(name, n)| ((*name).to_owned(), *n as i64)).collect(),
+        };
+        rows.map(tally).collect()
+    }
+
+    /// When everything that was counted before was written.
+    pub fn written_at(&self) -> Option<Timestamp> {
+        self.waiting().written_at
+    }
+
     /// How many rows wait to be written, and how many were dropped since the start.
     pub fn backlog(&self) -> (usize, u64) {
         (self.waiting().len(), self.dropped.load(Ordering::Relaxed))
     }
 
     /// Writes what was counted until now. What could not be written waits for the next flush.
-    pub async fn flush(&self, dynamo: &Dynamo) -> Result<(), Error> {
+    pub async fn flush(&self, dynamo: &Dynamo, noted: &Noted) -> Result<(), Error> {
         let _turn = self.flushing.lock().await;
-        let batch = self.waiting().take_off(dynamo.now());
-        let writes = batch.into_iter().map(|flushed| async { (self.write(dynamo, &flushed).await, flushed) });
+        let now = dynamo.now();
+        let batch = self.waiting().take_off(now);
+        let write = async |flushed: &Flushed| {
+            if let Some((person, server_id)) = flushed.row.about {
+                noted.note(dynamo, person, server_id).await?;
+            }
+            self.write(dynamo, flushed).await
+        };
+        let writes = batch.into_iter().map(|flushed| async { (write(&flushed).await, flushed) });
         let mut writes = stream::iter(writes).buffer_unordered(WRITES_AT_ONCE);
         let mut outcome = Ok(());
         while let Some((written, flushed)) = writes.next().await {
@@ -154,6 +252,9 @@ impl Counts {
                 Ok(()) => self.waiting().flushed.retain(|other| other.key != flushed.key),
                 Err(error) => outcome = Err(error),
             }
+        }
+        if outcome.is_ok() {
+            self.waiting().written_at = Some(now);
         }
         outcome
     }
@@ -185,19 +286,19 @@ impl Counts {
     }
 
     /// Flushes every few seconds until shutdown, and then what is left.
-    pub async fn run(&self, dynamo: &Dynamo, shutdown: CancellationToken) {
+    pub async fn run(&self, dynamo: &Dynamo, noted: &Noted, shutdown: CancellationToken) {
         while !shutdown.is_cancelled() {
             tokio::select! {
                 () = tokio::time::sleep(FLUSH_EVERY) => {}
                 () = self.due.notified() => {}
                 () = shutdown.cancelled() => break,
             }
-            if let Err(error) = self.flush(dynamo).await {
+            if let Err(error) = self.flush(dynamo, noted).await {
                 warn!(error = &error as &dyn std::error::Error, "counts could not be written and wait");
             }
         }
         for _ in 0..LAST_TRIES {
-            if self.flush(dynamo).await.is_ok() && self.backlog().0 == 0 {
+            if self.flush(dynamo, noted).await.is_ok() && self.backlog().0 == 0 {
                 return;
             }
         }
@@ -243,6 +344,9 @@ impl Row {
         if let Some(expires_at) = self.expires_at {
             update = update.set(EXPIRES_AT, expires_at);
         }
+        if let Some(since) = self.since {
+            update = update.set_if_absent(SINCE_COLUMN, since);
+        }
         let noted = || Column::<Tally, i64>::new(column);
         update.signed(noted(), flush).when(Condition::has(noted()).not().or(Condition::less(noted(), flush)))
     }
@@ -263,6 +367,7 @@ mod tests {
     use crate::dynamo::TableSpec;
     use crate::dynamo::faults::{Fault, Faults, Rates};
     use crate::dynamo::testing::{engine, over};
+    use crate::people::Person;
 
     const TABLES: &[TableSpec] = &[TableSpec::of::<Tally>()];
 
@@ -288,12 +393,12 @@ mod tests {
             count(&counts, slot);
         }
         assert_eq!(counts.unwritten("board", "a", "n"), (2, Some(9_000)));
-        counts.flush(&dynamo).await.unwrap();
-        counts.flush(&dynamo).await.unwrap();
+        counts.flush(&dynamo, &Noted::default()).await.unwrap();
+        counts.flush(&dynamo, &Noted::default()).await.unwrap();
         assert_eq!((written(&dynamo, "a").await, written(&dynamo, "b").await), (2, 1));
         assert_eq!(counts.unwritten("board", "a", "n"), (0, None));
         count(&counts, "a");
-        counts.flush(&dynamo).await.unwrap();
+        counts.flush(&dynamo, &Noted::default()).await.unwrap();
         assert_eq!(written(&dynamo, "a").await, 3);
         assert_eq!(board(&dynamo, "board").await.unwrap().len(), 2);
     }
@@ -305,12 +410,12 @@ mod tests {
         count(&counts, "a");
         // More than the SDK tries by itself.
         faults.script([Fault::LoseReply; 8]);
-        assert!(counts.flush(&dynamo).await.is_err());
+        assert!(counts.flush(&dynamo, &Noted::default()).await.is_err());
         assert_eq!(written_calmly(&dynamo, &faults, "a").await, 1, "it had arrived");
         count(&counts, "a");
         clock.advance(Duration::from_secs(10));
-        counts.flush(&dynamo).await.unwrap();
-        counts.flush(&dynamo).await.unwrap();
+        counts.flush(&dynamo, &Noted::default()).await.unwrap();
+        counts.flush(&dynamo, &Noted::default()).await.unwrap();
         assert_eq!(written(&dynamo, "a").await, 2);
     }
 
@@ -339,14 +444,44 @@ mod tests {
                 }
                 clock.advance(Duration::from_millis(random.random_range(0..3)));
                 // Failed or not: what is not certain is sent again.
-                let _ = counts.flush(&dynamo).await;
+                let _ = counts.flush(&dynamo, &Noted::default()).await;
             }
             faults.calm();
             while counts.backlog().0 > 0 {
-                counts.flush(&dynamo).await.unwrap();
+                counts.flush(&dynamo, &Noted::default()).await.unwrap();
             }
             assert_eq!(written(&dynamo, "a").await, expected);
         }
+    }
+
+    #[tokio::test]
+    async fn a_person_is_noted_before_a_row_names_them() {
+        let (clock, faults) = (Clock::manual(Timestamp::from_seconds(1_000)), Faults::new());
+        let tables = &[TableSpec::of::<Tally>(), TableSpec::of::<Person>()];
+        let dynamo = over(&engine(tables).await, clock, &faults);
+        let (counts, noted) = (Counts::default(), Noted::default());
+        let place = |slot: &str| Place {
+            board: "board".to_owned(),
+            slot: slot.to_owned(),
+            about: Some((7, 1)),
+            since: Some(500),
+            ..Place::default()
+        };
+        counts.count(place("01#7"), &[("n", 1), ("c_ping", 1)]);
+        // More than the SDK tries by itself.
+        faults.script([Fault::Cut; 8]);
+        assert!(counts.flush(&dynamo, &noted).await.is_err());
+        assert_eq!(written_calmly(&dynamo, &faults, "01#7").await, 0, "nobody is named who is not noted");
+        assert_eq!(counts.written_at(), None);
+        let unwritten = counts.unwritten_rows("board");
+        assert_eq!((unwritten[0].number("n"), unwritten[0].number("c_ping")), (1, 1));
+        counts.flush(&dynamo, &noted).await.unwrap();
+        assert_eq!(dynamo.get::<Person>(7).await.unwrap().unwrap().guilds, [1].into());
+        assert!(counts.unwritten_rows("board").is_empty() && counts.written_at().is_some());
+        counts.count(Place { since: Some(900), ..place("01#7") }, &[("n", 1)]);
+        counts.flush(&dynamo, &noted).await.unwrap();
+        let row: Tally = dynamo.get(("board".to_owned(), "01#7".to_owned())).await.unwrap().unwrap();
+        assert_eq!((row.number("n"), row.number(SINCE)), (2, 500));
     }
 
     #[tokio::test]
@@ -354,7 +489,7 @@ mod tests {
         let (dynamo, _, _) = store().await;
         let before = Counts::default();
         count(&before, "a");
-        before.flush(&dynamo).await.unwrap();
+        before.flush(&dynamo, &Noted::default()).await.unwrap();
         // The process starts again under the same name, a second earlier.
         let after = Counts::default();
         after.waiting().last_flush = -1_000;
@@ -370,17 +505,19 @@ mod tests {
     #[tokio::test]
     async fn a_stop_writes_what_is_left() {
         let (dynamo, _, _) = store().await;
-        let (counts, shutdown) = (Counts::default(), CancellationToken::new());
+        let (counts, noted) = (Counts::default(), Noted::default());
+        let shutdown = CancellationToken::new();
         count(&counts, "a");
         shutdown.cancel();
-        counts.run(&dynamo, shutdown).await;
+        counts.run(&dynamo, &noted, shutdown).await;
         assert_eq!(written(&dynamo, "a").await, 1);
     }
 
     #[tokio::test]
     async fn many_counts_do_not_wait_for_the_time() {
         let (dynamo, _, _) = store().await;
-        let (counts, shutdown) = (Counts::default(), CancellationToken::new());
+        let (counts, noted) = (Counts::default(), Noted::default());
+        let shutdown = CancellationToken::new();
         let counting = async {
             (0..FLUSH_AT).for_each(|_| count(&counts, "a"));
             while written(&dynamo, "a").await == 0 {
@@ -389,7 +526,7 @@ mod tests {
             shutdown.cancel();
         };
         // A whole flush period is not over by then.
-        let both = async { tokio::join!(counts.run(&dynamo, shutdown.clone()), counting) };
+        let both = async { tokio::join!(counts.run(&dynamo, &noted, shutdown.clone()), counting) };
         tokio::time::timeout(FLUSH_EVERY / 2, both).await.expect("it is written at once");
         assert_eq!(written(&dynamo, "a").await, FLUSH_AT);
     }

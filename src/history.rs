@@ -14,9 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::cause::Cause;
 use crate::clock::Timestamp;
+use crate::cooldowns;
 use crate::dynamo::{
-    self, Column, Commit, Condition, Dynamo, Index, KeyAttribute, KeyKind, Projection, Table, TableSpec,
-    Token, Transaction,
+    self, Column, Commit, Condition, Dynamo, Index, KeyAttribute, KeyKind, Personal, Places, Privacy,
+    Projection, Table, TableSpec, Token, Transaction,
 };
 
 mod past;
@@ -70,6 +71,27 @@ impl Table for Revision {
     const KEY: &'static [&'static str] = &["discord_server_id", "entry"];
     const EXPIRES: Option<&'static str> = Some("expires_at");
     const INDEXES: &'static [Index] = &[BY_EVENT];
+    const PERSONAL: Personal = Personal {
+        attributes: &[
+            ("discord_server_id", Privacy::None),
+            ("entry", Privacy::Within(receiver)),
+            ("event_id", Privacy::None),
+            ("op", Privacy::None),
+            ("rev", Privacy::None),
+            ("by", Privacy::Author),
+            ("at", Privacy::None),
+            ("name", Privacy::Text),
+            ("value", Privacy::Text),
+            ("old", Privacy::Text),
+            ("owner", Privacy::Owner),
+            ("total", Privacy::None),
+            ("undoes", Privacy::None),
+            ("batch", Privacy::None),
+            ("expires_at", Privacy::None),
+        ],
+        places: Places::Server,
+        kept: "for a year, or as long as the server wants; the ledger of sparkles longer",
+    };
     type Key = (u64, String);
 
     fn key(&self) -> Self::Key {
@@ -77,10 +99,20 @@ impl Table for Revision {
     }
 }
 
+/// Whose sparkle a row is about, if it is one: a thing is named by a person's id only there.
+fn receiver(entry: &str) -> Option<u64> {
+    entry.strip_prefix("sparkle#")?.split('#').next()?.parse().ok()
+}
+
 impl Revision {
     /// When it happened, as far as the row or its event tells.
     pub fn time(&self) -> Option<Timestamp> {
         self.at.or(self.event_id.map(Timestamp::of_snowflake))
+    }
+
+    /// Whether its words are gone because their author wanted to be forgotten: then nobody knows what it said.
+    pub fn is_erased(&self) -> bool {
+        self.by == Some(0) && self.name.is_none()
     }
 
     /// The kind and the id of the thing that it is a revision of.
@@ -163,7 +195,7 @@ pub enum Change<H> {
     Done(Done<H>),
     /// An earlier delivery of the event did it.
     Already(Revision),
-    /// Others were first, again and again; nothing was changed.
+    /// Others were first, again and again, or had the cooldown that the cause was to take; nothing was changed.
     Contended,
 }
 
@@ -195,8 +227,51 @@ pub async fn change<H: Head, E: From<dynamo::Error>>(
     key: H::Key,
     decide: impl Fn(Option<&H>) -> Result<Next<H>, E>,
 ) -> Result<Change<H>, E> {
-    let _turn = dynamo.turn::<H>(&key).await;
     let thing = H::thing(&key);
+    change_part(dynamo, cause, key, thing, decide).await
+}
+
+/// The same, and writes more in the same transaction: `beside` adds to it, for the change that is about to be
+/// made, and adds the same for the same change, without conditions.
+pub async fn change_with<H: Head, E: From<dynamo::Error>>(
+    dynamo: &Dynamo,
+    cause: &Cause,
+    key: H::Key,
+    decide: impl Fn(Option<&H>) -> Result<Next<H>, E>,
+    beside: impl Fn(Transaction, &Done<H>) -> Transaction,
+) -> Result<Change<H>, E> {
+    let thing = H::thing(&key);
+    settled(cause, attempts(dynamo, cause, key, thing, decide, beside).await)
+}
+
+/// The same for a head of several things, each with rows of its own: the settings of a server.
+pub async fn change_part<H: Head, E: From<dynamo::Error>>(
+    dynamo: &Dynamo,
+    cause: &Cause,
+    key: H::Key,
+    thing: Thing,
+    decide: impl Fn(Option<&H>) -> Result<Next<H>, E>,
+) -> Result<Change<H>, E> {
+    settled(cause, attempts(dynamo, cause, key, thing, decide, |transaction, _| transaction).await)
+}
+
+/// What the cause had to take for its effect is taken with it.
+fn settled<H, E>(cause: &Cause, changed: Result<Change<H>, E>) -> Result<Change<H>, E> {
+    if matches!(changed, Ok(Change::Done(_) | Change::Already(_))) {
+        cooldowns::taken(cause);
+    }
+    changed
+}
+
+async fn attempts<H: Head, E: From<dynamo::Error>>(
+    dynamo: &Dynamo,
+    cause: &Cause,
+    key: H::Key,
+    thing: Thing,
+    decide: impl Fn(Option<&H>) -> Result<Next<H>, E>,
+    beside: impl Fn(Transaction, &Done<H>) -> Transaction,
+) -> Result<Change<H>, E> {
+    let _turn = dynamo.turn::<H>(&key).await;
     for attempt in 0..CHANGE_ATTEMPTS {
         if attempt > 0 {
             dynamo.pause(attempt - 1).await;
@@ -211,25 +286,37 @@ pub async fn change<H: Head, E: From<dynamo::Error>>(
             return Ok(Change::Contended);
         }
         let done = stamped(cause, &thing, decide(before.as_ref())?, before);
-        let uncertain = match dynamo.transact(transaction(cause, attempt, &thing, &done)).await {
+        let transaction = beside(transaction(cause, attempt, &thing, &done), &done);
+        let transaction = cooldowns::add(transaction, cause);
+        let last = transaction.len() - 1;
+        let uncertain = match dynamo.transact(transaction).await {
             Ok(Commit::Done) => return Ok(Change::Done(done)),
+            // Of the writes of this transaction only the toll was in the way.
+            Ok(Commit::Blocked(place)) if cause.toll.is_some() && place == last => {
+                cooldowns::refused(dynamo, cause).await?;
+                return Ok(Change::Contended);
+            }
             Ok(Commit::Blocked(_) | Commit::Repeated) => None,
             Err(error) if error.is_uncertain() => Some(error),
             Err(error) => return Err(error.into()),
         };
         // From here on it must not be said that nothing was changed, unless the store says so.
         let unknown = |error| dynamo::Error::Uncertain(Box::new(error));
+        // It is out of the race once the revision that it was meant for is gone. Only a row that is looked for
+        // after that tells what became of it.
+        let now: Option<H> = match uncertain {
+            Some(_) => dynamo.get(key.clone()).await.map_err(unknown)?,
+            None => None,
+        };
         match revision_of(dynamo, &thing, cause.id.0).await.map_err(unknown)? {
             Some(row) if row == done.row => return Ok(Change::Done(done)),
             Some(row) => return Ok(Change::Already(row)),
             None => {}
         }
-        if let Some(error) = uncertain {
-            // It is out of the race once the revision that it was meant for is gone.
-            let now: Option<H> = dynamo.get(key.clone()).await.map_err(unknown)?;
-            if rev(&now) == rev(&done.before) {
-                return Err(error.into());
-            }
+        if let Some(error) = uncertain
+            && rev(&now) == rev(&done.before)
+        {
+            return Err(error.into());
         }
     }
     Ok(Change::Contended)

@@ -2,27 +2,39 @@
 //!
 //! The modules in reading order. `ARCHITECTURE.md` has the map and the reasons.
 //!
-//! - the ground: [`clock`], [`cause`], [`tasks`], [`config`], [`telemetry`]
+//! - the ground: [`clock`], [`cause`], [`tasks`], [`config`], [`telemetry`],
+//!   [`finding`] (what an examination found)
 //! - what is remembered: [`dynamo`] (typed records over the AWS SDK), [`history`] (head and revision in one
-//!   transaction), [`settings`], [`people`], [`counts`], [`tables`] (every table in one list)
+//!   transaction), [`settings`], [`people`], [`counts`], [`due`] (what must happen later),
+//!   [`tables`] (every table in one list)
 //! - what people type: [`context`] (what a command can reach and return), [`commands`] (one file per
-//!   feature), [`markdown`] (text that is safe to send)
+//!   feature), [`calendar`] (times in words), [`markdown`] (text that is safe to send)
 //! - who speaks Discord: [`bot`] for the bot, [`sim`] for a Discord to try and test it on
-//! - the roles of the executable: [`run`], [`playground`] (all of it in one process), [`doctor`]
+//! - the roles of the executable: [`run`], [`playground`] (all of it in one process), [`doctor`],
+//!   [`data`] (moving records, [`adopt`]: from the original bot)
 //! - the faces: [`web`]
 
+pub mod adopt;
+pub mod bans;
 pub mod bot;
+pub mod calendar;
 pub mod cause;
 pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod context;
+pub mod cooldowns;
+pub mod copies;
 pub mod counts;
+pub mod data;
 pub mod doctor;
+pub mod due;
 pub mod dynamo;
+pub mod finding;
 pub mod history;
 pub mod markdown;
 pub mod people;
+pub mod permissions;
 pub mod playground;
 pub mod run;
 pub mod settings;

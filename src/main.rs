@@ -3,10 +3,12 @@
 use anyhow::{Context, bail};
 use clap::CommandFactory;
 use mneme::bot::Exit;
-use mneme::config::{self, Cli, LogFormat, Role, TablesAct};
+use mneme::config::{self, Cli, DataAct, LogFormat, Role, TablesAct};
+use mneme::dynamo::connect::Connected;
+use mneme::finding::State;
 use mneme::run::{instance, open_store};
 use mneme::tasks::Tasks;
-use mneme::{doctor, playground, run, tables, telemetry};
+use mneme::{data, doctor, playground, run, tables, telemetry, web};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
@@ -38,13 +40,21 @@ async fn start(role: Role) -> anyhow::Result<Exit> {
         }
         Role::Playground(options) => {
             start_logging(&options.log)?;
-            let settings = playground::Settings {
-                port: options.port,
-                any_port: options.port == config::PLAYGROUND_PORT,
-                data_dir: options.data_dir,
-                instance: instance(&options.bot),
-            };
-            until_signalled(&tasks, playground::run(settings, &tasks)).await
+            // There is no supervisor in a playground, so a restart that an owner wants is made here.
+            loop {
+                let settings = playground::Settings {
+                    address: options.address,
+                    port: options.port,
+                    any_port: options.port == config::PLAYGROUND_PORT,
+                    data_dir: options.data_dir.clone(),
+                    instance: instance(&options.bot),
+                };
+                let tasks = Tasks::new();
+                match until_signalled(&tasks, playground::run(settings, &tasks)).await? {
+                    Exit::Restart => info!("starting anew"),
+                    exit => return Ok(exit),
+                }
+            }
         }
         Role::Tables(options) => {
             start_logging(&options.log)?;
@@ -53,6 +63,14 @@ async fn start(role: Role) -> anyhow::Result<Exit> {
         Role::Doctor(options) => {
             start_logging(&options.log)?;
             Ok(doctor::examine(&options).await)
+        }
+        Role::Health(options) => {
+            println!("{}", web::ask_health(options.web.http, options.ready).await?);
+            Ok(Exit::Asked)
+        }
+        Role::Data(options) => {
+            start_logging(&options.log)?;
+            move_data(*options).await
         }
         Role::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "mneme", &mut std::io::stdout());
@@ -91,25 +109,68 @@ async fn until_signalled(
     }
 }
 
+/// What is done goes to the error output, what came of it to the output.
+async fn move_data(options: config::Data) -> anyhow::Result<Exit> {
+    let tell = |line: &str| eprintln!("{line}");
+    let report = match &options.act {
+        DataAct::Adopt(adopt) => data::adopt(&options, adopt, &tell).await?,
+        DataAct::Export { file, days_ahead } => data::export(&options, file, *days_ahead, &tell).await?,
+        DataAct::Import { file, dry_run, overwrite } => {
+            let how = data::How { dry_run: *dry_run, overwrite: *overwrite };
+            data::import(&options, file, how, &tell).await?
+        }
+        DataAct::Verify { file } => data::verify(file, &tell).await?,
+    };
+    print!("{report}");
+    Ok(Exit::Asked)
+}
+
 async fn show_tables(options: config::Tables) -> anyhow::Result<Exit> {
     match options.act {
-        TablesAct::List => print!("{}", tables::list()),
+        TablesAct::List => print!("{}", tables::list(&options.store.table_prefix)),
         TablesAct::Json => println!("{}", tables::json()),
         TablesAct::Policy => println!("{}", tables::policy_for(&options.store.table_prefix)),
         TablesAct::Create => {
             let connected = open_store(&options.store).await?;
-            connected.dynamo.create_tables(&tables::all()).await.context("create the tables")?;
-            println!("The tables are there, in {}.", connected.description);
+            reach(&connected).await?;
+            let made = connected.dynamo.create_tables(&tables::all()).await.context("create the tables")?;
+            for made in made {
+                println!("{:<8} {}", tables::done(&made), made.table);
+            }
+            compare(&connected, &options.store).await?;
         }
         TablesAct::Check => {
             let connected = open_store(&options.store).await?;
-            let differences =
-                connected.dynamo.check_tables(&tables::all()).await.context("check the tables")?;
-            if !differences.is_empty() {
-                bail!("{}: {}", connected.description, differences.join("; "));
-            }
-            println!("The tables in {} are as the bot needs them.", connected.description);
+            reach(&connected).await?;
+            compare(&connected, &options.store).await?;
         }
     }
     Ok(Exit::Asked)
+}
+
+/// Says why a store cannot be reached, in place of a request's own error.
+async fn reach(connected: &Connected) -> anyhow::Result<()> {
+    let specs = tables::all();
+    let reached = connected.reach(specs.first().context("there are tables")?).await;
+    match reached.findings.into_iter().find(|finding| finding.state == State::Fail) {
+        Some(failed) => bail!("{failed}"),
+        None => Ok(()),
+    }
+}
+
+/// Prints each difference between the tables that are there and those that are declared; one is enough to
+/// fail.
+async fn compare(connected: &Connected, options: &config::Store) -> anyhow::Result<()> {
+    let specs = tables::all();
+    let differences = connected.dynamo.check_tables(&specs).await.context("check the tables")?;
+    let create = run::command("tables create", options);
+    for difference in &differences {
+        println!("{difference}. {}", difference.remedy(&create));
+    }
+    let (count, place) = (specs.len(), &connected.description);
+    if !differences.is_empty() {
+        bail!("the tables in {place} are not as the bot needs them");
+    }
+    println!("The {count} tables in {place} are as the bot needs them.");
+    Ok(())
 }

@@ -53,6 +53,11 @@ pub fn plain(text: &str) -> String {
     out
 }
 
+/// What people typed, as it is kept: Unix line ends, and of the control characters only line break and tab.
+pub fn clean(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
+}
+
 /// A person, as Discord shows them.
 pub fn person(id: u64) -> String {
     format!("<@{id}>")
@@ -61,6 +66,11 @@ pub fn person(id: u64) -> String {
 /// A time in the reader's own zone: <https://discord.com/developers/docs/reference#message-formatting>
 pub fn time(at: crate::clock::Timestamp) -> String {
     format!("<t:{}>", at.seconds())
+}
+
+/// A time in full: the day of the week, the date, the time.
+pub fn time_in_full(at: crate::clock::Timestamp) -> String {
+    format!("<t:{}:F>", at.seconds())
 }
 
 /// A time as a distance: "in 5 minutes".

@@ -3,7 +3,7 @@
 //! It needs no account, no token and no network, and it remembers: records are in the embedded store's file,
 //! the chat itself in `chat.json` beside it. Tests start the same parts in the same way.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::bot::{self, Exit};
-use crate::context::Instance;
+use crate::context::{Instance, Player};
 use crate::dynamo::connect::{Store, StoreConfig, connect};
 use crate::sim::{Simulator, World};
 use crate::tasks::Tasks;
@@ -29,6 +29,8 @@ const SEED: u64 = 42;
 
 /// What a playground is started with.
 pub struct Settings {
+    /// What the page is bound to. Requests for another host than this machine are refused all the same.
+    pub address: IpAddr,
     /// The page's port; 0 is any free one.
     pub port: u16,
     /// Whether another port may be taken when this one is in use.
@@ -51,20 +53,20 @@ async fn play(settings: Settings, stage: &Tasks, tasks: &Tasks) -> anyhow::Resul
     std::fs::create_dir_all(&settings.data_dir)
         .with_context(|| format!("make the folder {}", settings.data_dir.display()))?;
     let chat = settings.data_dir.join("chat.json");
-    let listener = listen(settings.port, settings.any_port).await?;
+    let listener = listen(settings.address, settings.port, settings.any_port).await?;
     let store = StoreConfig::new(Store::File(settings.data_dir.join("mneme.db")));
     let (mut world, connected) = futures::try_join!(async { load(&chat) }, connect(store))?;
     // One person typing fast is not what rate limits are for.
     world.settings.rate_limits = false;
     let any_free_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let simulator = Simulator::start(world, any_free_port, stage).await?;
-    let address = listener.local_addr()?;
+    let address = shown(listener.local_addr()?);
     connected.dynamo.create_tables(&tables::all()).await.context("create the tables")?;
     stage.spawn("page", web::serve(listener, web::router(simulator.clone()), stage.shutdown()));
     stage.spawn("chat", keep(simulator.clone(), chat, stage.shutdown()));
     println!("\n  mneme is listening. Open  http://{address}  and say:  .remember meeting is tomorrow\n");
     let bot = bot_settings(&simulator);
-    run::join(&bot, connected, settings.instance, None, tasks).await
+    run::join(&bot, connected, Instance { player: Player::Sim, ..settings.instance }, None, tasks).await
 }
 
 /// How a bot of ours joins a simulated Discord: as it would join the real one.
@@ -80,14 +82,19 @@ pub fn bot_settings(simulator: &Simulator) -> bot::Settings {
     }
 }
 
-async fn listen(port: u16, any_port: bool) -> anyhow::Result<TcpListener> {
+async fn listen(address: IpAddr, port: u16, any_port: bool) -> anyhow::Result<TcpListener> {
     let last = if any_port && port != 0 { port.saturating_add(PORTS_TRIED) } else { port };
     for port in port..=last {
-        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
+        if let Ok(listener) = TcpListener::bind((address, port)).await {
             return Ok(listener);
         }
     }
     bail!("port {port} is in use; choose another one with PLAYGROUND_PORT")
+}
+
+/// Where a browser on this machine finds what is bound to that address.
+fn shown(bound: SocketAddr) -> SocketAddr {
+    if bound.ip().is_unspecified() { (Ipv4Addr::LOCALHOST, bound.port()).into() } else { bound }
 }
 
 /// The chat as it was, or a new one. A file that cannot be read is put aside, not overwritten.

@@ -1,18 +1,19 @@
 //! Starting a bot: the store, the tables, Discord, and the order in which they end.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use tokio::net::TcpListener;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::bot::watchdog::Watchdog;
 use crate::bot::{self, Exit};
-use crate::clock::Clock;
 use crate::config::{self, ContentIntent, StoreKind};
-use crate::context::{Discord, Instance, Services};
+use crate::context::{Discord, Instance, Prices, Services};
 use crate::dynamo::connect::{Connected, Store, StoreConfig, connect};
+use crate::finding::State;
 use crate::tasks::Tasks;
 use crate::{tables, web};
 
@@ -66,7 +67,7 @@ async fn serve(
     http: Option<SocketAddr>,
     tasks: &Tasks,
 ) -> anyhow::Result<Exit> {
-    let clock = Clock::system();
+    let clock = connected.dynamo.clock().clone();
     let discord = Discord::new(connection.http.clone(), connection.cache.clone());
     let instance = Instance { started_at: Some(clock.now()), store: connected.description, ..instance };
     let services = Arc::new(Services::new(connected.dynamo, clock, discord, instance));
@@ -97,42 +98,96 @@ pub fn discord_settings(options: &config::Discord) -> Option<bot::Settings> {
 pub fn instance(options: &config::Bot) -> Instance {
     Instance {
         bot_owners: options.bot_owners.clone(),
+        admin_guilds: options.admin_guilds.clone(),
+        play_servers: options.server_lock_allow_list.clone(),
         default_prefix: options.bot_prefix.clone(),
         max_memories: options.max_memories as usize,
         status_page_url: options.status_page_url.clone(),
         docs_url: options.docs_url.clone(),
+        prices: Prices { reads: options.price_million_reads, writes: options.price_million_writes },
+        guild_grace_days: Some(options.guild_grace_days),
         ..Instance::default()
     }
 }
 
 /// Opens the store that the settings ask for.
 pub async fn open_store(options: &config::Store) -> anyhow::Result<Connected> {
-    let store = match (options.store, &options.dynamodb_endpoint) {
-        (StoreKind::Auto | StoreKind::Dynamodb, Some(url)) => {
-            Store::Endpoint { url: url.clone(), region: None }
-        }
+    let store = match (chosen(options), &options.dynamodb_endpoint) {
+        (StoreKind::Dynamodb, Some(url)) => Store::Endpoint { url: url.clone(), region: None },
         (StoreKind::Dynamodb, None) => Store::Aws { region: None },
-        (StoreKind::Auto, None) if config::aws_is_configured() => Store::Aws { region: None },
-        (StoreKind::Auto | StoreKind::Embedded, _) => {
+        _ => {
             std::fs::create_dir_all(&options.data_dir)
                 .with_context(|| format!("make the folder DATA_DIR={}", options.data_dir.display()))?;
-            Store::File(options.data_dir.join("mneme.db"))
+            Store::File(file(options))
         }
     };
     connect(StoreConfig { table_prefix: options.table_prefix.clone(), ..StoreConfig::new(store) }).await
 }
 
-/// The embedded store makes its own tables; in others they are made for the bot.
+/// What `auto` stands for.
+fn chosen(options: &config::Store) -> StoreKind {
+    match options.store {
+        StoreKind::Auto if options.dynamodb_endpoint.is_some() || config::aws_is_configured() => {
+            StoreKind::Dynamodb
+        }
+        StoreKind::Auto => StoreKind::Embedded,
+        told => told,
+    }
+}
+
+/// The file of the embedded store, if that is the one.
+pub fn store_file(options: &config::Store) -> Option<PathBuf> {
+    (chosen(options) == StoreKind::Embedded).then(|| file(options))
+}
+
+fn file(options: &config::Store) -> PathBuf {
+    options.data_dir.join("mneme.db")
+}
+
+/// The command line that does something to this very store, whatever the environment says.
+pub fn command(act: &str, options: &config::Store) -> String {
+    let mut line = format!("mneme {act}");
+    let mut add = |name: &str, value: &str| line.extend([" --", name, " ", value]);
+    match (chosen(options), &options.dynamodb_endpoint) {
+        (StoreKind::Dynamodb, Some(url)) => add("dynamodb-endpoint", url),
+        (StoreKind::Dynamodb, None) => add("store", "dynamodb"),
+        _ => {
+            add("store", "embedded");
+            add("data-dir", &options.data_dir.display().to_string());
+        }
+    }
+    if !options.table_prefix.is_empty() {
+        add("table-prefix", &options.table_prefix);
+    }
+    line
+}
+
+/// The embedded store makes its own tables; in others they are made for the bot. One that cannot be reached,
+/// a table that does not fit and a store without transactions stop the start, with what to do.
 async fn prepare_tables(connected: &Connected, options: &config::Store) -> anyhow::Result<()> {
+    let specs = tables::all();
+    let reached = connected.reach(specs.first().context("there are tables")?).await;
+    for finding in reached.findings {
+        if finding.state == State::Fail {
+            bail!("{finding}");
+        }
+    }
     if connected.embedded.is_some() || options.create_tables {
-        return connected.dynamo.create_tables(&tables::all()).await.context("create the tables");
+        connected.dynamo.create_tables(&specs).await.context("create the tables")?;
     }
-    let differences = connected.dynamo.check_tables(&tables::all()).await.context("check the tables")?;
-    if differences.is_empty() {
-        return Ok(());
+    let differences = connected.dynamo.check_tables(&specs).await.context("check the tables")?;
+    let (stopping, bearable): (Vec<_>, Vec<_>) = differences.iter().partition(|one| one.stops());
+    let create = command("tables create", options);
+    for difference in bearable {
+        warn!(table = difference.table, "{difference}. {}", difference.remedy(&create));
     }
-    let list = differences.join("\n  ");
-    bail!(
-        "the tables are not as the bot needs them:\n  {list}\nCreate what is missing with: mneme tables create"
-    )
+    if !stopping.is_empty() {
+        let list: Vec<_> = stopping.iter().map(|one| format!("\n  {one}. {}", one.remedy(&create))).collect();
+        bail!("the tables in {} are not as the bot needs them:{}", connected.description, list.concat());
+    }
+    let transactions = connected.dynamo.examine_transactions(&specs).await;
+    if transactions.state == State::Fail {
+        bail!("{transactions}");
+    }
+    Ok(())
 }

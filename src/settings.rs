@@ -1,33 +1,21 @@
 //! [`Settings`]: what a server has decided about the bot, in one record, and [`SettingsCache`], through which
 //! every command sees them.
-//!
-//! A copy is at most [`FRESH_FOR`] old. While the store is away the last copy serves for [`SERVES_FOR`];
-//! without one nobody knows what the server allows, and what depends on it is refused: unknown is not absent.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::dynamo::{self, Dynamo, Table};
+use crate::copies::{Copied, Copies};
+use crate::dynamo::{self, Dynamo, Personal, Places, Privacy, Table};
 use crate::history::{Head, Row, Stamp, Thing};
 
 /// The kind of their rows in the history.
 pub const KIND: &str = "setting";
-
-/// For this long a copy is as good as the record.
-pub const FRESH_FOR: Duration = Duration::from_secs(30);
-
-/// For this long a copy serves while the store is away.
-pub const SERVES_FOR: Duration = Duration::from_secs(600);
-
-/// For this long after a failure nobody is made to wait for the store again.
-const TRY_AGAIN_AFTER: Duration = Duration::from_secs(3);
-
-/// Copies kept. One is below a kilobyte, unless a server has made many rules.
-const COPIES_MAX: usize = 10_000;
 
 /// How long the history is kept where the server has not said so.
 pub const HISTORY_DAYS: u32 = 365;
@@ -105,6 +93,13 @@ pub struct Rule {
     pub subject: Subject,
 }
 
+impl Rule {
+    /// Whether it is the rule for this command or group and this subject.
+    pub fn is(&self, command: &str, subject: Subject) -> bool {
+        self.command == command && self.subject == subject
+    }
+}
+
 /// Whom a rule is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -113,6 +108,18 @@ pub enum Subject {
     Role(u64),
     Channel(u64),
     Everyone,
+}
+
+/// As people see it.
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Person(id) => write!(f, "<@{id}>"),
+            Self::Role(id) => write!(f, "<@&{id}>"),
+            Self::Channel(id) => write!(f, "<#{id}>"),
+            Self::Everyone => f.write_str("everyone"),
+        }
+    }
 }
 
 /// How often one command may be used.
@@ -143,6 +150,11 @@ impl Settings {
         (days > 0).then(|| Duration::from_secs(u64::from(days) * 86_400))
     }
 
+    /// The server's time zone; UTC where it has none, or one that the calendar no longer knows.
+    pub fn zone(&self) -> TimeZone {
+        self.timezone.as_deref().and_then(|name| TimeZone::get(name).ok()).unwrap_or(TimeZone::UTC)
+    }
+
     /// How many sparkles a person may give in a day; `None`: as many as they like.
     pub fn sparkles_per_day(&self) -> Option<u32> {
         Some(self.sparkles_per_day.unwrap_or(SPARKLES_PER_DAY)).filter(|limit| *limit > 0)
@@ -152,6 +164,29 @@ impl Settings {
 impl Table for Settings {
     const NAME: &'static str = "settings";
     const KEY: &'static [&'static str] = &["discord_server_id"];
+    const PERSONAL: Personal = Personal {
+        attributes: &[
+            ("discord_server_id", Privacy::None),
+            ("prefix", Privacy::None),
+            ("timezone", Privacy::None),
+            ("memories", Privacy::None),
+            ("unknown_commands", Privacy::None),
+            ("stats", Privacy::None),
+            ("history_days", Privacy::None),
+            ("sparkles_per_day", Privacy::None),
+            ("play", Privacy::None),
+            ("rules", Privacy::Stays),
+            ("cooldowns", Privacy::None),
+            ("rev", Privacy::None),
+            ("event_id", Privacy::None),
+            ("updated_by", Privacy::Id),
+            ("updated_at", Privacy::None),
+            ("adopted_at", Privacy::None),
+            ("left_at", Privacy::None),
+        ],
+        places: Places::Server,
+        kept: "as long as the server has me; rules that name you stay",
+    };
     type Key = u64;
 
     fn key(&self) -> Self::Key {
@@ -186,17 +221,16 @@ impl Head for Settings {
     }
 }
 
+impl Copied for Settings {
+    /// The newer one.
+    fn merged(self, known: &Self) -> Self {
+        if known.rev > self.rev { known.clone() } else { self }
+    }
+}
+
 /// Copies of the settings of the servers that were heard of lately.
 #[derive(Debug, Default)]
-pub struct SettingsCache(Mutex<HashMap<u64, Arc<Copy>>>);
-
-/// The copy of one server's settings. Whoever finds it old reads it anew; the others wait for that.
-#[derive(Debug, Default)]
-struct Copy {
-    known: Mutex<Option<(Arc<Settings>, Timestamp)>>,
-    /// Whoever reads holds it; it tells when reading failed last.
-    reading: tokio::sync::Mutex<Option<Timestamp>>,
-}
+pub struct SettingsCache(Copies<Settings>);
 
 impl SettingsCache {
     /// The settings of a server; of direct messages (server 0) the defaults.
@@ -204,70 +238,41 @@ impl SettingsCache {
         if server_id == 0 {
             return Ok(Arc::new(Settings::new(0)));
         }
-        let copy = self.copy(server_id);
-        if let Some(fresh) = copy.younger_than(FRESH_FOR, dynamo.now()) {
-            return Ok(fresh);
-        }
-        let mut failed_at = copy.reading.lock().await;
-        if let Some(fresh) = copy.younger_than(FRESH_FOR, dynamo.now()) {
-            return Ok(fresh);
-        }
-        let error = match *failed_at {
-            Some(at) if dynamo.now().since(at) < TRY_AGAIN_AFTER => {
-                dynamo::Error::Unavailable("the settings could not be read a moment ago".into())
-            }
-            _ => match dynamo.get_eventually::<Settings>(server_id).await {
-                Ok(found) => {
-                    *failed_at = None;
-                    let settings = found.unwrap_or_else(|| Settings::new(server_id));
-                    return Ok(copy.take(settings, dynamo.now()));
-                }
-                Err(error) => {
-                    *failed_at = Some(dynamo.now());
-                    error
-                }
-            },
+        let read = async || {
+            let found = dynamo.get_eventually::<Settings>(server_id).await?;
+            Ok(found.unwrap_or_else(|| Settings::new(server_id)))
         };
-        copy.younger_than(SERVES_FOR, dynamo.now()).ok_or(error)
+        self.0.of(dynamo, server_id, read).await
+    }
+
+    /// The copy that is there, without asking; for what is no decision, such as counting by day.
+    pub fn at_hand(&self, server_id: u64, now: Timestamp) -> Option<Arc<Settings>> {
+        self.0.at_hand(server_id, now)
     }
 
     /// Takes in a change that was made here.
     pub fn changed(&self, settings: Settings, now: Timestamp) {
-        self.copy(settings.discord_server_id).take(settings, now);
-    }
-
-    fn copy(&self, server_id: u64) -> Arc<Copy> {
-        let mut copies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if copies.len() >= COPIES_MAX && !copies.contains_key(&server_id) {
-            // Reading some again is cheaper than keeping the order of their use.
-            copies.clear();
-        }
-        copies.entry(server_id).or_default().clone()
+        self.0.changed(settings.discord_server_id, now, |_| Some(settings));
     }
 }
 
-impl Copy {
-    fn younger_than(&self, age: Duration, now: Timestamp) -> Option<Arc<Settings>> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.as_ref().filter(|(_, at)| now.since(*at) < age).map(|(settings, _)| settings.clone())
-    }
-
-    /// Keeps the newer one: a cheap read may be older than what was written here.
-    fn take(&self, settings: Settings, now: Timestamp) -> Arc<Settings> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let newest = match known.take() {
-            Some((before, _)) if before.rev > settings.rev => before,
-            _ => Arc::new(settings),
-        };
-        *known = Some((newest.clone(), now));
-        newest
-    }
+/// What may stand before commands: 1 to 5 characters, no white space, not only letters or digits, and nothing
+/// that Discord gives a meaning of its own.
+pub fn is_prefix(text: &str) -> bool {
+    let length = (1..=5).contains(&text.chars().count());
+    let characters = !text.chars().any(|c| c.is_whitespace() || c.is_control() || "/@#<`".contains(c));
+    length && characters && !text.chars().all(char::is_alphanumeric)
 }
+
+/// What [`is_prefix`] asks for, in words.
+pub const A_PREFIX: &str = "A prefix is 1 to 5 characters, no spaces, not only letters or digits, and none of \
+                            / @ # < and backtick";
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::clock::Clock;
+    use crate::copies::FRESH_FOR;
     use crate::dynamo::{TableSpec, testing};
 
     const TABLES: &[TableSpec] = &[TableSpec::of::<Settings>()];

@@ -7,18 +7,26 @@ use std::fmt::Write;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::commands::ALL;
+use crate::commands;
+use crate::dynamo::schema::Made;
 use crate::dynamo::{Index, KeyAttribute, Projection, TableSpec};
-use crate::history;
 
 /// All tables.
 pub fn all() -> Vec<TableSpec> {
-    let features = ALL.iter().flat_map(|feature| feature.tables);
-    history::TABLES.iter().chain(features).copied().collect()
+    commands::tables()
 }
 
-/// The tables for people: keys, expiry, indexes.
-pub fn list() -> String {
+/// What became of a table that was to be created, in one word.
+pub fn done(made: &Made) -> &'static str {
+    match (made.created, made.expires) {
+        (true, _) => "created",
+        (false, true) => "mended",
+        (false, false) => "there",
+    }
+}
+
+/// The tables for people, with the names they have in the store: keys, expiry, indexes.
+pub fn list(prefix: &str) -> String {
     let mut tables = all();
     tables.sort_unstable_by_key(|table| table.name);
     let mut text = String::new();
@@ -29,7 +37,8 @@ pub fn list() -> String {
         let indexes =
             table.indexes.iter().map(|index| format!("; index {} by {}", index.name, index.range.name));
         let indexes: String = indexes.collect();
-        writeln!(text, "{}: {}{expiry}{indexes}", table.name, keys.join(", ")).expect("text takes text");
+        writeln!(text, "{prefix}{}: {}{expiry}{indexes}", table.name, keys.join(", "))
+            .expect("text takes text");
     }
     text
 }
@@ -133,10 +142,28 @@ mod tests {
         assert_eq!(names.len(), all().len());
     }
 
+    /// Otherwise something about a person would be neither shown to them nor forgotten.
+    #[test]
+    fn every_attribute_has_a_privacy_class() {
+        for table in all() {
+            let name = table.name;
+            let attributes = (table.attributes)();
+            assert!(!attributes.is_empty(), "{name} tells no attributes");
+            for attribute in &attributes {
+                assert!(table.personal.class(attribute).is_some(), "{name}.{attribute} has no privacy class");
+            }
+            for (declared, _) in table.personal.attributes {
+                let known = attributes.contains(declared) || attributes.contains(&"*");
+                assert!(known, "{name} has no attribute {declared}, but a class for it");
+            }
+            assert!(!table.personal.kept.is_empty(), "{name} does not say how long it is kept");
+        }
+    }
+
     #[tokio::test]
     async fn the_tables_can_be_created() {
         let dynamo = embedded(&all()).await;
-        assert_eq!(dynamo.check_tables(&all()).await.unwrap(), Vec::<String>::new());
+        assert_eq!(dynamo.check_tables(&all()).await.unwrap(), []);
     }
 
     #[test]

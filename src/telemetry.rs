@@ -4,9 +4,12 @@
 //! caller was given. Message text appears at `debug` at most, tokens never. Server and user ids are no
 //! labels of metrics: there are too many of them.
 
-use std::io::IsTerminal;
+use std::collections::VecDeque;
+use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -17,6 +20,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::filter::FilterFn;
 use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
@@ -24,13 +28,109 @@ use tracing_subscriber::{EnvFilter, Layer};
 ///
 /// Some of serenity's parts stay capped whatever the filter says, see [`CAPPED`].
 pub fn start(filter: &str, json: bool) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(format!("serenity=warn,{filter},{CAPPED}"))?;
+    let filter = format!("{QUIET},{filter},{CAPPED}");
+    let kept = kept_lines().with_filter(EnvFilter::try_new(&filter)?);
+    let filter = EnvFilter::try_new(filter)?;
     let colours = std::io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     let lines = if json { lines.json().boxed() } else { lines.boxed() };
     let gateway = GatewayLog.with_filter(FilterFn::new(GatewayLog::hears));
-    tracing_subscriber::registry().with(gateway).with(lines.with_filter(filter)).try_init()?;
+    tracing_subscriber::registry().with(gateway).with(kept).with(lines.with_filter(filter)).try_init()?;
     Ok(())
+}
+
+/// Unless the filter names them. What the SDK says about a search for credentials is said in our words, without
+/// the types.
+const QUIET: &str = "serenity=warn,aws_config=error";
+
+/// Lines of the log kept in memory, for `.log tail`.
+pub const LINES_KEPT: usize = 200;
+
+/// A line longer than this is cut: an error may hold a whole request.
+const LINE_MAX: usize = 1_000;
+
+static LINES: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
+
+/// Texts that must not be seen, such as the token.
+static SECRETS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// From now on this text stands in no line that [`last_lines`] returns.
+pub fn hide(secret: &str) {
+    if !secret.is_empty() {
+        SECRETS.lock().unwrap_or_else(PoisonError::into_inner).push(secret.to_owned());
+    }
+}
+
+/// The last lines of the log, oldest first, without secrets.
+pub fn last_lines(count: usize) -> Vec<String> {
+    let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
+    let secrets = SECRETS.lock().unwrap_or_else(PoisonError::into_inner);
+    lines.iter().skip(lines.len().saturating_sub(count)).map(|line| without_secrets(line, &secrets)).collect()
+}
+
+/// The layer that keeps them.
+fn kept_lines<S: Subscriber + for<'a> LookupSpan<'a>>() -> impl Layer<S> {
+    tracing_subscriber::fmt::layer().with_ansi(false).with_writer(|| KeptLine(Vec::new()))
+}
+
+/// One line while it is written; it is kept when it is complete.
+struct KeptLine(Vec<u8>);
+
+impl Write for KeptLine {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for KeptLine {
+    fn drop(&mut self) {
+        let text = String::from_utf8_lossy(&self.0);
+        let mut lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
+        for line in text.lines() {
+            lines.push_back(line.chars().take(LINE_MAX).collect());
+            if lines.len() > LINES_KEPT {
+                lines.pop_front();
+            }
+        }
+    }
+}
+
+/// Hides what was said to be secret, and what looks like it: the tokens of bots and interactions, and keys.
+fn without_secrets(line: &str, secrets: &[String]) -> String {
+    let mut line = line.to_owned();
+    for secret in secrets {
+        line = line.replace(secret, "<hidden>");
+    }
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "-_.=+%".contains(c);
+    let (mut shown, mut word) = (String::with_capacity(line.len()), String::new());
+    for c in line.chars().chain(['\n']) {
+        if is_part(c) {
+            word.push(c);
+            continue;
+        }
+        shown.push_str(if looks_secret(&word) { "<hidden>" } else { &word });
+        word.clear();
+        shown.push(c);
+    }
+    shown.pop();
+    shown
+}
+
+/// Long, and of letters and digits mixed: no word, number, path or id of ours is like that.
+fn looks_secret(word: &str) -> bool {
+    const SECRET_MIN: usize = 20;
+    let has = |test: fn(&char) -> bool| word.chars().filter(test).count();
+    let digits = has(char::is_ascii_digit);
+    let (small, large) = (has(char::is_ascii_lowercase), has(char::is_ascii_uppercase));
+    word.len() >= SECRET_MIN
+        && digits > 0
+        && large > 0
+        && (small > 0 || word.starts_with("AKIA") || word.starts_with("ASIA"))
 }
 
 /// Frames and requests hold the token and people's words. serenity writes frames that it cannot parse at
@@ -119,7 +219,7 @@ pub struct KindLabels {
 /// The metrics registry. Each field is one family; its help text is in [`Metrics::default`].
 #[derive(Debug)]
 pub struct Metrics {
-    registry: Registry,
+    registry: Mutex<Registry>,
     pub commands: Family<CommandLabels, Counter>,
     pub events_repeated: Counter,
     pub events_stale: Counter,
@@ -139,7 +239,7 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         let mut metrics = Self {
-            registry: Registry::with_prefix("mneme"),
+            registry: Mutex::new(Registry::with_prefix("mneme")),
             commands: Family::default(),
             events_repeated: Counter::default(),
             events_stale: Counter::default(),
@@ -155,7 +255,7 @@ impl Default for Metrics {
             gap_seconds: Counter::default(),
             servers: Gauge::default(),
         };
-        let registry = &mut metrics.registry;
+        let registry = metrics.registry.get_mut().expect("nobody has it yet");
         registry.register("commands", "Commands by name and outcome", metrics.commands.clone());
         registry.register(
             "events_repeated",
@@ -195,10 +295,16 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// Adds families whose numbers are kept elsewhere and read when somebody asks.
+    pub fn collect(&self, collector: Box<dyn Collector>) {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner).register_collector(collector);
+    }
+
     /// All families in the OpenMetrics text format.
     pub fn text(&self) -> String {
         let mut text = String::new();
-        encode(&mut text, &self.registry).expect("writing to a String does not fail");
+        encode(&mut text, &self.registry.lock().unwrap_or_else(PoisonError::into_inner))
+            .expect("writing to a String does not fail");
         text
     }
 
@@ -223,7 +329,7 @@ pub struct Health {
     /// Milliseconds from heartbeat to acknowledgement; negative while unknown.
     pub heartbeat_ms: AtomicI64,
     /// Why the bot is not working, for people who look.
-    pub trouble: std::sync::Mutex<Option<String>>,
+    pub trouble: Mutex<Option<String>>,
 }
 
 impl Default for Health {
@@ -233,7 +339,7 @@ impl Default for Health {
             shards_wanted: AtomicU64::new(1),
             content_intent: AtomicBool::new(false),
             heartbeat_ms: AtomicI64::new(-1),
-            trouble: std::sync::Mutex::default(),
+            trouble: Mutex::default(),
         }
     }
 }
@@ -256,6 +362,28 @@ mod tests {
         metrics.command("ping", "ok");
         let text = metrics.text();
         assert!(text.contains("mneme_commands_total{command=\"ping\",outcome=\"ok\"} 1"), "{text}");
+    }
+
+    #[test]
+    fn the_last_lines_are_kept_without_secrets() {
+        hide("hush-hush");
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(kept_lines()), || {
+            for n in 0..LINES_KEPT + 5 {
+                tracing::info!(n, "said hush-hush");
+            }
+            tracing::warn!(
+                "MTIzNDU2Nzg5MDEyMzQ1Njc4.Gabcde.abcdefghijklmnopqrstuvwxyz0123456789AB at /x/AKIAIOSFODNN7EXAMPLE1 and /webhooks/1234567890123456789/aW50ZXJhY3Rpb246MTIzNDU2Nzg5 for 1234567890123456789"
+            );
+        });
+        let lines = last_lines(3);
+        assert!(lines[0].ends_with(&format!("said <hidden> n={}", LINES_KEPT + 3)), "{lines:?}");
+        assert!(
+            lines[2].ends_with(
+                "<hidden> at /x/<hidden> and /webhooks/1234567890123456789/<hidden> for 1234567890123456789"
+            ),
+            "{lines:?}"
+        );
+        assert_eq!(last_lines(1_000).len(), LINES_KEPT);
     }
 
     #[test]

@@ -10,15 +10,17 @@ use std::time::Duration;
 use anyhow::anyhow;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::warn;
 
 use crate::bot::Bot;
 use crate::bot::reply::{self, Surface};
-use crate::bot::send::Sent;
+use crate::bot::send::{Sent, addressed};
 use crate::cause::Cause;
+use crate::commands::stats::{self, Outcome};
 use crate::context::{Answer, Command, Error, Modal, Reply, Result};
+use crate::dynamo::{Units, measured};
 
 /// When an answer that is not there yet is announced.
 const DEFER_AFTER: Duration = Duration::from_millis(1_500);
@@ -41,6 +43,9 @@ mod response {
 /// The work of a command, from its turn in the lane to its answer.
 pub type Work = BoxFuture<'static, Result<Answer>>;
 
+/// The same, telling what it cost.
+type Measured = BoxFuture<'static, (Result<Answer>, Units)>;
+
 /// An event that is owed an answer.
 pub struct Owed {
     pub cause: Cause,
@@ -52,6 +57,17 @@ pub struct Owed {
     pub received: Instant,
     pub surface: Surface,
     pub to: Destination,
+}
+
+impl Owed {
+    /// The name under which its use is counted; nothing for what is no command of ours.
+    fn counted_as(&self) -> Option<&'static str> {
+        match (self.command, &self.to) {
+            (Some(command), _) => Some(command.name()),
+            (None, Destination::Interaction { .. }) if self.name != "unknown" => Some(stats::CONTROLS),
+            (None, _) => None,
+        }
+    }
 }
 
 pub enum Destination {
@@ -86,7 +102,8 @@ enum Age {
 
 impl Bot {
     /// Runs the work and sends its answer.
-    pub(super) async fn answer(&self, owed: Owed, mut work: Work) {
+    pub(super) async fn answer(&self, owed: Owed, work: Work) {
+        let mut work: Measured = Box::pin(measured(work));
         match &owed.to {
             Destination::Message { channel_id, .. } => {
                 let channel_id = *channel_id;
@@ -104,7 +121,7 @@ impl Bot {
         }
     }
 
-    async fn answer_interaction(&self, owed: Owed, mut work: Work) {
+    async fn answer_interaction(&self, owed: Owed, mut work: Measured) {
         let mut stage = Stage::Open;
         if self.services.clock.now().since(owed.cause.at) > OLD_ON_ARRIVAL {
             stage = self.defer(&owed, Age::Old).await;
@@ -133,13 +150,16 @@ impl Bot {
     }
 
     /// Counts how the work ended and turns an error into words.
-    fn outcome(&self, owed: &Owed, answer: Result<Answer>) -> Answer {
-        let outcome = match &answer {
-            Ok(_) => "ok",
-            Err(Error::Refused(_) | Error::Usage(_)) => "refused",
-            Err(_) => "error",
+    fn outcome(&self, owed: &Owed, (answer, units): (Result<Answer>, Units)) -> Answer {
+        let (outcome, label) = match &answer {
+            Ok(_) => (Outcome::Ok, "ok"),
+            Err(Error::Refused(_) | Error::Usage(_)) => (Outcome::Refused, "refused"),
+            Err(_) => (Outcome::Error, "error"),
         };
-        self.services.metrics.command(owed.name, outcome);
+        self.services.metrics.command(owed.name, label);
+        if let Some(name) = owed.counted_as() {
+            stats::ended(&self.services, &owed.cause, name, outcome, units);
+        }
         answer.unwrap_or_else(|error| {
             Answer::Reply(reply::apology(error, &owed.prefix, owed.command, &owed.cause))
         })
@@ -231,17 +251,6 @@ impl Bot {
             }
         }
     }
-}
-
-/// A message with its nonce, which Discord enforces: sent twice it is one message.
-fn addressed(mut body: Value, nonce: String, reply_to: Option<u64>) -> Value {
-    body["nonce"] = json!(nonce);
-    body["enforce_nonce"] = json!(true);
-    if let Some(message_id) = reply_to {
-        body["message_reference"] =
-            json!({ "message_id": message_id.to_string(), "fail_if_not_exists": false });
-    }
-    body
 }
 
 /// The work with its limits: it ends in time, and a panic in it is an error like others.

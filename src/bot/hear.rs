@@ -13,19 +13,24 @@ use serenity::all::{
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, info_span};
 
+use crate::bans::Who;
+use crate::bot::Bot;
 use crate::bot::answer::{Destination, Owed, Work, guarded};
 use crate::bot::doors::{Address, Entry, enter};
+use crate::bot::gate::{self, Standing};
 use crate::bot::lanes::{Fresh, Lane, Turn};
 use crate::bot::reply::Surface;
-use crate::bot::{Bot, gate};
 use crate::cause::Cause;
 use crate::commands::history::Recent;
-use crate::commands::{Found, help};
+use crate::commands::{self, Found, help};
 use crate::context::{
-    Answer, Args, Caller, Choice, Command, Context, Door, Error, Press, Reply, Target, Value, refuse,
+    Answer, Args, Caller, Choice, Command, Context, Control, Door, Error, Menu, Press, Reply, Services,
+    Target, Value, refuse,
 };
 use crate::dynamo;
-use crate::settings::Settings;
+use crate::markdown::code;
+use crate::permissions::{self, Asked};
+use crate::settings::{Settings, UnknownCommands};
 
 /// Discord shows no suggestions that come later.
 const SUGGEST_LIMIT: Duration = Duration::from_millis(500);
@@ -79,6 +84,8 @@ impl Bot {
             return turn.leave_to_first();
         }
         let cause = Cause::new(event, lane.0, lane.1);
+        let (blocks, blocks_known) =
+            or_default(self.services.bans.in_server(&self.services.dynamo, lane.0).await);
         let surface =
             place.as_ref().map_or(Surface { embeds: true, ephemeral: false }, |place| place.surface);
         let to = Destination::Message { channel_id: message.channel_id.get(), message_id: event };
@@ -92,12 +99,20 @@ impl Bot {
             to,
         };
         let Some(place) = place else {
-            let text = "⏳ I am still starting up; try again in a few seconds";
             drop(turn);
-            return self.answer(owed, Box::pin(async move { refuse(text) })).await;
+            return self.answer(owed, Box::pin(async { refuse(gate::STARTING) })).await;
         };
         let Some((door, words)) = self.words(entry, &cause) else { return };
         let (settings, known) = or_defaults(settings, lane.0);
+        let known = known.and(blocks_known);
+        match gate::standing(&self.services, &place.caller, lane.0, &blocks) {
+            Standing::Welcome => {}
+            Standing::Told(text) if self.registry.names(&words) => {
+                drop(turn);
+                return self.answer(owed, Box::pin(async move { refuse(text) })).await;
+            }
+            Standing::Told(_) | Standing::Silence => return,
+        }
         let context = Context {
             services: self.services.clone(),
             cause: cause.clone(),
@@ -144,19 +159,37 @@ impl Bot {
                 Some((None, "help", Box::pin(async move { Ok(help::of_group(&ctx, group).into()) })))
             }
             Found::Nothing(name) if name.is_empty() && ctx.door == Door::Mention => {
-                let text = format!("I am here. Try {}", crate::markdown::code(&ctx.typed("help")));
+                let text = format!("I am here. Try {}", code(&ctx.typed("help")));
                 Some((None, "help", Box::pin(async move { Ok(text.into()) })))
             }
-            Found::Nothing(_) if ctx.door == Door::DirectMessage => {
+            Found::Nothing(name)
+                if ctx.door == Door::DirectMessage && !commands::RESERVED.contains(&first_word(&name)) =>
+            {
                 Some((None, "unknown", Box::pin(async { refuse("I don't know that one. Try \"help\".") })))
             }
             Found::Nothing(name) => {
-                let near = self.registry.nearest(&name)?;
-                let typed = name.split(' ').next().unwrap_or_default();
-                let text =
-                    format!("Command \"{typed}\" not found.\n\nDid you mean \"{}{near}\"?", ctx.prefix);
+                let text = self.not_found(&ctx, &name)?;
                 Some((None, "unknown", Box::pin(async move { refuse(text) })))
             }
+        }
+    }
+
+    /// What is said about a command that does not exist; `None` if the server wants nothing to be said.
+    fn not_found(&self, ctx: &Context, name: &str) -> Option<String> {
+        let wish = ctx.settings.unknown_commands.unwrap_or_default();
+        let typed = first_word(name);
+        if wish == UnknownCommands::Never {
+            return None;
+        }
+        if commands::RESERVED.contains(&typed) {
+            return Some(format!("🔌 {} is not part of this version", code(&ctx.typed(typed))));
+        }
+        match self.registry.nearest(name) {
+            Some(near) => {
+                Some(format!("Command \"{typed}\" not found.\n\nDid you mean \"{}{near}\"?", ctx.prefix))
+            }
+            None if wish == UnknownCommands::Always => Some(format!("Command \"{typed}\" not found.")),
+            None => None,
         }
     }
 
@@ -171,7 +204,7 @@ impl Bot {
     }
 
     async fn on_command(self: &Arc<Self>, interaction: CommandInteraction, received: Instant) {
-        let seen = Seen::of_command(&interaction);
+        let seen = Seen::of_command(&self.services, &interaction);
         if interaction.data.kind == CommandType::Message {
             let (work, name): (Box<dyn FnOnce(Context, Known) -> Work + Send>, _) =
                 match (self.registry.menu(&interaction.data.name), interaction.data.target()) {
@@ -181,7 +214,7 @@ impl Bot {
                             author_id: message.author.id.get(),
                             text: message.content.clone(),
                         };
-                        (Box::new(move |ctx, known| when(known, || (menu.run)(ctx, target))), menu.name)
+                        (Box::new(move |ctx, known| chosen(ctx, known, menu, target)), menu.name)
                     }
                     _ => (Box::new(gone), "unknown"),
                 };
@@ -211,7 +244,7 @@ impl Bot {
             ComponentInteractionDataKind::StringSelect { values } => values.clone(),
             _ => Vec::new(),
         };
-        let seen = Seen::of_component(&interaction);
+        let seen = Seen::of_component(&self.services, &interaction);
         let id = interaction.data.custom_id.clone();
         self.press(seen, &id, Press { values, ..Press::default() }, true, received).await;
     }
@@ -226,7 +259,7 @@ impl Bot {
                 _ => None,
             })
             .collect();
-        let seen = Seen::of_modal(&interaction);
+        let seen = Seen::of_modal(&self.services, &interaction);
         let id = interaction.data.custom_id.clone();
         self.press(seen, &id, Press { inputs, ..Press::default() }, false, received).await;
     }
@@ -247,7 +280,7 @@ impl Bot {
                     seen,
                     ask(control.verb),
                     received,
-                    Box::new(move |ctx, known| when(known, || (control.run)(ctx, press))),
+                    Box::new(move |ctx, known| pressed(ctx, known, control, press)),
                 )
                 .await;
             }
@@ -287,11 +320,21 @@ impl Bot {
                 on_message: ask.on_message,
             },
         };
+        let (blocks, blocks_known) =
+            or_default(self.services.bans.in_server(&self.services.dynamo, lane.0).await);
         let (settings, known) = or_defaults(settings, lane.0);
+        let known = known.and(blocks_known);
+        let caller = seen.caller;
+        let work: Box<dyn FnOnce(Context, Known) -> Work + Send> =
+            match gate::standing(&self.services, &caller, lane.0, &blocks) {
+                Standing::Welcome => work,
+                Standing::Told(text) => Box::new(move |_, _| Box::pin(async move { refuse(text) })),
+                Standing::Silence => return,
+            };
         let context = Context {
             services: self.services.clone(),
             cause: cause.clone(),
-            caller: self.caller(seen.user.get(), seen.name, seen.permissions),
+            caller,
             door: if ask.command.is_some() { Door::Slash } else { Door::Control },
             channel_id: seen.channel.get(),
             prefix,
@@ -314,8 +357,10 @@ impl Bot {
         let choices = match (self.registry.slash(&path), focused) {
             (Some(command), Some((name, typed))) => {
                 let param = command.options.iter().find(|param| param.name == name);
-                let server_id = interaction.guild_id.map_or(0, GuildId::get);
-                let suggest = param.and_then(|param| param.suggest);
+                let seen = Seen::of_command(&self.services, &interaction);
+                let may = timeout(SUGGEST_LIMIT, self.may_be_suggested(command, &seen)).await;
+                let suggest = param.and_then(|param| param.suggest).filter(|_| may == Ok(true));
+                let server_id = seen.server.map_or(0, GuildId::get);
                 suggest.map(|suggest| suggest(&self.services, server_id, typed)).unwrap_or_default()
             }
             _ => Vec::new(),
@@ -329,6 +374,24 @@ impl Bot {
             Vec::new(),
         );
         let _ = timeout(SUGGEST_LIMIT, call).await;
+    }
+
+    /// Whether somebody may use the command into which they type.
+    async fn may_be_suggested(&self, command: &'static Command, seen: &Seen) -> bool {
+        let server_id = seen.server.map_or(0, GuildId::get);
+        let Ok(settings) = self.settings_of(server_id).await else { return false };
+        let Ok(blocks) = self.services.bans.in_server(&self.services.dynamo, server_id).await else {
+            return false;
+        };
+        let bans = self.services.bans.instance();
+        let now = self.services.clock.now();
+        let banned = |who| bans.as_ref().is_none_or(|bans| bans.ban_of(who, now).is_some());
+        let caller = &seen.caller;
+        let barred = banned(Who::Person(caller.id)) || (server_id != 0 && banned(Who::Server(server_id)));
+        let blocked = blocks.ban_of(Who::Person(caller.id), now).is_some();
+        !barred
+            && !blocked
+            && permissions::check(command.into(), caller, &settings, server_id != 0, "").is_ok()
     }
 
     fn is_fresh(&self, event: u64) -> bool {
@@ -355,23 +418,16 @@ impl Bot {
         own.unwrap_or(&self.services.instance.default_prefix).into()
     }
 
-    fn caller(&self, id: u64, name: String, permissions: Permissions) -> Caller {
-        let admin = permissions.manage_guild() || permissions.administrator();
-        Caller {
-            id,
-            name,
-            moderator: permissions.manage_messages() || permissions.administrator(),
-            admin,
-            mentions_everyone: permissions.mention_everyone() || permissions.administrator(),
-            bot_owner: self.services.instance.bot_owners.contains(&id),
-        }
-    }
-
     /// Who wrote a message and what we may do there; `None` while the server is not known yet.
     fn place(&self, message: &Message, me: UserId) -> Option<Place> {
         let name = message.author.name.clone();
         let Some(guild_id) = message.guild_id else {
-            let caller = self.caller(message.author.id.get(), name, Permissions::empty());
+            let channels = vec![message.channel_id.get()];
+            let caller = Caller {
+                roles: Vec::new(),
+                channels,
+                ..caller(&self.services, message.author.id.get(), name, Permissions::empty())
+            };
             return Some(Place {
                 caller,
                 surface: Surface { embeds: true, ephemeral: false },
@@ -396,9 +452,35 @@ impl Bot {
             .is_none_or(|(channel, member)| guild.user_permissions_in(channel, member).embed_links());
         let bot_role_id =
             guild.roles.values().find(|role| role.tags.bot_id == Some(me)).map(|role| role.id.get());
-        let caller = self.caller(message.author.id.get(), name, permissions);
+        let roles =
+            message.member.as_ref().map(|member| member.roles.iter().map(|role| role.get()).collect());
+        let caller = Caller {
+            roles: roles.unwrap_or_default(),
+            channels: places(message.channel_id, thread.and_then(|thread| thread.parent_id)),
+            ..caller(&self.services, message.author.id.get(), name, permissions)
+        };
         Some(Place { caller, surface: Surface { embeds, ephemeral: false }, bot_role_id })
     }
+}
+
+/// Somebody with these permissions; their roles and where they are is told by the event.
+fn caller(services: &Services, id: u64, name: String, permissions: Permissions) -> Caller {
+    let administrator = permissions.administrator();
+    Caller {
+        id,
+        name,
+        roles: Vec::new(),
+        channels: Vec::new(),
+        moderator: permissions.manage_messages() || administrator,
+        admin: permissions.manage_guild() || administrator,
+        mentions_everyone: permissions.mention_everyone() || administrator,
+        bot_owner: services.instance.bot_owners.contains(&id),
+    }
+}
+
+/// A channel, and behind a thread the one that it hangs on.
+fn places(channel: ChannelId, parent: Option<ChannelId>) -> Vec<u64> {
+    std::iter::once(channel).chain(parent).map(ChannelId::get).collect()
 }
 
 /// What an interaction asks for, as far as its answer depends on it.
@@ -416,25 +498,29 @@ struct Seen {
     server: Option<GuildId>,
     channel: ChannelId,
     user: UserId,
-    name: String,
-    permissions: Permissions,
+    caller: Caller,
 }
 
 macro_rules! seen {
     ($name:ident, $kind:ty) => {
-        fn $name(interaction: &$kind) -> Self {
+        fn $name(services: &Services, interaction: &$kind) -> Self {
+            let member = interaction.member.as_ref();
+            let permissions = member.and_then(|member| member.permissions).unwrap_or(Permissions::empty());
+            let thread = interaction.channel.as_ref().filter(|channel| channel.thread_metadata.is_some());
+            let user = &interaction.user;
             Self {
                 id: interaction.id,
                 token: interaction.token.clone(),
                 server: interaction.guild_id,
                 channel: interaction.channel_id,
-                user: interaction.user.id,
-                name: interaction.user.name.clone(),
-                permissions: interaction
-                    .member
-                    .as_ref()
-                    .and_then(|member| member.permissions)
-                    .unwrap_or(Permissions::empty()),
+                user: user.id,
+                caller: Caller {
+                    roles: member
+                        .map(|member| member.roles.iter().map(|role| role.get()).collect())
+                        .unwrap_or_default(),
+                    channels: places(interaction.channel_id, thread.and_then(|thread| thread.parent_id)),
+                    ..caller(services, user.id.get(), user.name.clone(), permissions)
+                },
             }
         }
     };
@@ -456,29 +542,64 @@ fn or_defaults(settings: Result<Arc<Settings>, dynamo::Error>, server_id: u64) -
     }
 }
 
-/// The work, if it is known what the server has decided.
-fn when(known: Known, work: impl FnOnce() -> Work) -> Work {
-    match known {
-        Ok(()) => work(),
-        Err(error) => Box::pin(async move { Err(Error::Store(error)) }),
+fn or_default<T: Default>(found: Result<Arc<T>, dynamo::Error>) -> (Arc<T>, Known) {
+    match found {
+        Ok(found) => (found, Ok(())),
+        Err(error) => (Arc::default(), Err(error)),
     }
 }
 
-/// The command behind the gate: place and level first, then the arguments, then the work.
+fn first_word(words: &str) -> &str {
+    words.split(' ').next().unwrap_or_default()
+}
+
+fn failed(error: Error) -> Work {
+    Box::pin(async move { Err(error) })
+}
+
+/// Refuses whoever may not, or if nobody knows.
+fn allowed(ctx: &Context, known: Known, asked: Asked) -> Result<(), Error> {
+    if !asked.command.offline {
+        known.map_err(Error::Store)?;
+    }
+    permissions::check(asked, &ctx.caller, &ctx.settings, ctx.cause.server_id != 0, &ctx.prefix)
+}
+
+/// The command behind the gate: place, rules and level first, then the arguments, then the work.
 fn checked(ctx: Context, known: Known, command: &'static Command, args: Result<Args, Error>) -> Work {
-    if !command.offline
-        && let Err(error) = known
-    {
-        return Box::pin(async move { Err(Error::Store(error)) });
+    let same_as = args.as_ref().ok().and_then(command.same_as).and_then(commands::named);
+    let asked = Asked { command, same_as };
+    match allowed(&ctx, known, asked).and(args) {
+        Ok(args) => Box::pin(gate::run(ctx, asked, args)),
+        Err(error) => failed(error),
     }
-    let in_server = ctx.cause.server_id != 0;
-    if let Err(error) = gate::check(command, &ctx.caller, in_server, &ctx.prefix) {
-        return Box::pin(async move { Err(error) });
+}
+
+/// A button, select menu or modal behind the gate of the command that it belongs to. That command has taken
+/// its cooldown when it showed the control.
+fn pressed(ctx: Context, known: Known, control: &'static Control, press: Press) -> Work {
+    let allowed = match control.command.and_then(commands::named) {
+        Some(command) => allowed(&ctx, known, command.into()),
+        None => known.map_err(Error::Store),
+    };
+    match allowed {
+        Ok(()) => (control.run)(ctx, press),
+        Err(error) => failed(error),
     }
-    match args {
-        Ok(args) => (command.run)(ctx, args),
-        Err(error) => Box::pin(async move { Err(error) }),
+}
+
+/// The menu of a message behind the gate of its command. It is a way to start that, so it takes the cooldown.
+fn chosen(ctx: Context, known: Known, menu: &'static Menu, target: Target) -> Work {
+    let command = commands::named(menu.command).expect("a test looks every menu's command up");
+    if let Err(error) = allowed(&ctx, known, command.into()) {
+        return failed(error);
     }
+    let toll = gate::toll(&ctx.settings, command.into(), &ctx.cause, ctx.channel_id);
+    let cause = ctx.cause.clone().with_toll(toll);
+    Box::pin(async move {
+        gate::take(&ctx.services, &cause, &ctx.typed(command.name())).await?;
+        (menu.run)(ctx, target).await
+    })
 }
 
 /// The work behind its turn in the lane.
@@ -521,6 +642,7 @@ fn arguments(command: &Command, options: &[CommandDataOption]) -> Args {
             CommandDataOptionValue::Integer(number) => args.with(param.name, Value::Integer(*number)),
             CommandDataOptionValue::Boolean(flag) => args.with(param.name, Value::Bool(*flag)),
             CommandDataOptionValue::User(id) => args.with(param.name, Value::Person(id.get())),
+            CommandDataOptionValue::Channel(id) => args.with(param.name, Value::Channel(id.get())),
             _ => args,
         }
     })

@@ -15,18 +15,22 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serenity::all::{
-    ApplicationFlags, Cache, CreateAllowedMentions, GatewayError, GatewayIntents, Http, HttpBuilder,
+    ApplicationFlags, Cache, CreateAllowedMentions, GatewayError, GatewayIntents, GuildId, GuildPagination,
+    Http, HttpBuilder,
 };
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::bans;
 use crate::commands::{ALL, Registry};
 use crate::context::Services;
 use crate::tasks::Tasks;
+use crate::telemetry;
 
 mod answer;
 mod doors;
+mod examine;
 mod gate;
 mod hear;
 pub mod lanes;
@@ -37,11 +41,16 @@ pub mod send;
 mod session;
 pub mod watchdog;
 
+pub use examine::{Examined, examine};
 use lanes::{Lanes, Ring};
 use limits::GlobalLimit;
 use send::Sender;
 use session::{End, Heard};
 
+/// How long the gateway waits for the list of bans. Without it the bot joins and says that it is starting.
+const BANS_WITHIN: Duration = Duration::from_secs(3);
+/// How often the list is asked for while there is none.
+const BANS_RETRY: Duration = Duration::from_secs(1);
 /// How long running commands may go on after the gateway is closed.
 const GRACE: Duration = Duration::from_secs(10);
 /// How long background work may take to write down what it still holds.
@@ -108,6 +117,8 @@ impl Default for Patience {
 pub enum Exit {
     /// Somebody asked for it.
     Asked,
+    /// An owner asked for a new start.
+    Restart,
     /// Something that a new start may cure.
     Again(String),
     /// Something that only the operator can cure.
@@ -119,7 +130,7 @@ impl Exit {
     pub fn code(&self) -> i32 {
         match self {
             Self::Asked => 0,
-            Self::Again(_) => 75,
+            Self::Restart | Self::Again(_) => 75,
             Self::Operator(_) => 78,
         }
     }
@@ -140,6 +151,7 @@ pub struct Connection {
 /// off: it builds its own requests, and they and the token would go to discord.com. So both are set here and
 /// nowhere else.
 fn http(settings: &Settings) -> anyhow::Result<(Http, GlobalLimit)> {
+    telemetry::hide(settings.token.expose_secret());
     let client = reqwest::Client::builder()
         .connect_timeout(CONNECT_LIMIT)
         .timeout(settings.patience.request)
@@ -196,25 +208,22 @@ fn status(error: &serenity::Error) -> Option<u16> {
     error.status_code().map(|status| status.as_u16())
 }
 
-/// Tries the token and what it is allowed to do, for people: what was found, or what to do.
-pub async fn examine(settings: &Settings) -> Result<String, String> {
-    let (http, _) = http(settings).map_err(|error| format!("{error:#}"))?;
-    let Asked { gateway, application } = ask(&http, settings).await.map_err(|error| match status(&error) {
-        Some(401) => {
-            "this token is not known; reset it in the developer portal, under Bot, and put it into DISCORD_TOKEN".into()
+/// Servers asked for at a time: the most that Discord gives.
+const SERVERS_A_PAGE: u64 = 200;
+
+/// The ids of the servers that the bot is in, as Discord's REST API tells them: no shard has to be connected.
+pub async fn servers(settings: &Settings) -> anyhow::Result<Vec<u64>> {
+    let (http, _) = http(settings)?;
+    let mut servers: Vec<u64> = Vec::new();
+    loop {
+        let last = servers.last().map(|id| GuildPagination::After(GuildId::new(*id)));
+        let page = http.get_guilds(last, Some(SERVERS_A_PAGE)).await?;
+        let full = page.len() as u64 == SERVERS_A_PAGE;
+        servers.extend(page.into_iter().map(|server| server.id.get()));
+        if !full {
+            return Ok(servers);
         }
-        _ => format!("no answer ({error}); is the network there, and DISCORD_API_URL right?"),
-    })?;
-    let flags = application.flags.unwrap_or(ApplicationFlags::empty());
-    if settings.content_intent && !flags.intersects(content_flags()) {
-        return Err(format!(
-            "{} may not read messages, so the prefix works in direct messages only: turn on Message Content \
-             Intent in the developer portal, under Bot, or set MESSAGE_CONTENT_INTENT=off",
-            application.name
-        ));
     }
-    let left = gateway.session_start_limit.remaining;
-    Ok(format!("{} with {} shards, {left} session starts left today", application.name, gateway.shards))
 }
 
 fn content_flags() -> ApplicationFlags {
@@ -269,7 +278,7 @@ impl Asked {
 pub(crate) struct Bot {
     services: Arc<Services>,
     registry: Registry,
-    sender: Sender,
+    sender: Arc<Sender>,
     lanes: Lanes,
     ring: Ring,
     hear_bots: Vec<u64>,
@@ -290,9 +299,12 @@ pub async fn run(
     settings: &Settings,
     tasks: &Tasks,
 ) -> Exit {
+    let paced = settings.paced && settings.api_url.is_some();
+    let sender = Arc::new(Sender::new(paced, connection.global_limit.clone()));
+    services.discord.lend(sender.clone().poster());
     let bot = Arc::new(Bot {
         registry: Registry::new(ALL),
-        sender: Sender::new(settings.paced && settings.api_url.is_some(), connection.global_limit.clone()),
+        sender,
         lanes: Lanes::default(),
         ring: Ring::default(),
         hear_bots: settings.hear_bots.clone(),
@@ -304,6 +316,8 @@ pub async fn run(
         services,
     });
     bot.start_background(&connection);
+    // Where the store answers, everybody who joins finds the list of bans complete.
+    let _ = timeout(BANS_WITHIN, bot.services.bans.load(&bot.services.dynamo)).await;
     let exit = bot.stay(&connection, settings.content_intent).await;
     bot.commands.stop();
     if !bot.commands.wait(GRACE).await {
@@ -327,6 +341,7 @@ impl Bot {
         let forget =
             limits::forget_free_routes(connection.http.clone(), services.clock.clone(), shutdown.clone());
         self.background.spawn("routes", forget);
+        self.background.spawn("bans", keep_bans(services.clone(), shutdown));
         if connection.shards.start == 0 {
             self.background.spawn_job("registration", register_commands(self.clone()));
         }
@@ -350,6 +365,7 @@ impl Bot {
             }
             return match end {
                 End::Asked => Exit::Asked,
+                End::Restart => Exit::Restart,
                 End::Trouble(why) => Exit::Again(why),
                 End::TooManyIdentifies { why, until } => self.sit_out(why, until).await,
                 End::TokenRefused => Exit::Operator("Discord does not know the token any more".into()),
@@ -395,17 +411,47 @@ pub async fn drain(tasks: &Tasks) {
     }
 }
 
-/// Puts the command list, once per process; the other doors work meanwhile.
+/// Reads the list of bans again and again.
+async fn keep_bans(services: Arc<Services>, shutdown: CancellationToken) {
+    let reading = async {
+        loop {
+            let pause = if services.bans.instance().is_some() { bans::FRESH_FOR } else { BANS_RETRY };
+            sleep(pause).await;
+            if let Err(error) = services.bans.load(&services.dynamo).await {
+                warn!(error = &error as &dyn std::error::Error, "the list of bans could not be read");
+            }
+        }
+    };
+    shutdown.run_until_cancelled(reading).await;
+}
+
+/// Puts the command lists, once per process; the other doors work meanwhile.
 async fn register_commands(bot: Arc<Bot>) {
-    let list = register::commands(&bot.registry);
+    register_in(&bot, None, register::commands(&bot.registry)).await;
+    for server in bot.services.instance.admin_guilds.clone() {
+        register_in(&bot, Some(GuildId::new(server)), register::for_owners(&bot.registry)).await;
+    }
+}
+
+/// Tries until Discord has taken a list, for all servers or for one.
+async fn register_in(bot: &Bot, server: Option<GuildId>, list: Vec<serde_json::Value>) {
+    let http = &bot.services.discord.http;
     let keep_trying = async {
         let mut pause = bot.patience.retry.0;
         loop {
-            match bot.services.discord.http.create_global_commands(&list).await {
+            let put = match server {
+                Some(server) => http.create_guild_commands(server, &list).await,
+                None => http.create_global_commands(&list).await,
+            };
+            match put {
                 Ok(registered) => return info!(commands = registered.len(), "registered slash commands"),
                 Err(error) => {
                     bot.sender.note(&error);
-                    warn!(%error, "slash commands are not registered yet");
+                    warn!(%error, server_id = server.map(GuildId::get), "slash commands are not registered yet");
+                    // A server that the bot is not in will never take them.
+                    if server.is_some() && matches!(status(&error), Some(403 | 404)) {
+                        return;
+                    }
                 }
             }
             sleep(pause).await;

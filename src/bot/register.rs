@@ -19,22 +19,37 @@ mod kind {
     pub const INTEGER: u8 = 4;
     pub const BOOLEAN: u8 = 5;
     pub const USER: u8 = 6;
+    pub const CHANNEL: u8 = 7;
     pub const MESSAGE_MENU: u8 = 3;
 }
 
+/// The command that only the servers of the owners' choice have.
+const FOR_OWNERS: &str = "admin";
+
 /// The body of `PUT /applications/{id}/commands`: everything at once, so that what is gone disappears.
 pub fn commands(registry: &Registry) -> Vec<Value> {
-    let mut roots: BTreeMap<&str, Vec<(&str, &Command)>> = BTreeMap::new();
-    for (path, command) in registry.slash_paths() {
-        let (root, rest) = path.split_once(' ').unwrap_or((path, ""));
-        roots.entry(root).or_default().push((rest, command));
-    }
-    let mut list: Vec<Value> = roots.iter().map(|(root, entries)| chat_input(root, entries)).collect();
+    let mut list = chat_inputs(registry, |root| root != FOR_OWNERS);
     list.extend(registry.menus().map(|menu| {
         json!({ "type": kind::MESSAGE_MENU, "name": menu.name, "contexts": contexts(menu.place),
             "integration_types": [0] })
     }));
     list
+}
+
+/// The body for the servers in which owners want `/admin`.
+pub fn for_owners(registry: &Registry) -> Vec<Value> {
+    chat_inputs(registry, |root| root == FOR_OWNERS)
+}
+
+fn chat_inputs(registry: &Registry, wanted: impl Fn(&str) -> bool) -> Vec<Value> {
+    let mut roots: BTreeMap<&str, Vec<(&str, &Command)>> = BTreeMap::new();
+    for (path, command) in registry.slash_paths() {
+        let (root, rest) = path.split_once(' ').unwrap_or((path, ""));
+        if wanted(root) {
+            roots.entry(root).or_default().push((rest, command));
+        }
+    }
+    roots.iter().map(|(root, entries)| chat_input(root, entries)).collect()
 }
 
 fn chat_input(root: &str, entries: &[(&str, &Command)]) -> Value {
@@ -69,16 +84,20 @@ fn subcommand(name: &str, command: &Command) -> Value {
 
 fn option(param: &Param) -> Value {
     let (kind, limits) = match param.kind {
-        Kind::Text => (kind::STRING, None),
+        Kind::Text | Kind::Choice(_) => (kind::STRING, None),
         Kind::Integer { min, max } => (kind::INTEGER, Some((min, max))),
         Kind::Bool => (kind::BOOLEAN, None),
         Kind::Person => (kind::USER, None),
+        Kind::Channel => (kind::CHANNEL, None),
     };
     let mut value = json!({ "type": kind, "name": param.name, "description": param.description,
         "required": param.required });
     if let Some((min, max)) = limits {
         value["min_value"] = json!(min);
         value["max_value"] = json!(max);
+    }
+    if let Kind::Choice(choices) = param.kind {
+        value["choices"] = choices.iter().map(|choice| json!({ "name": choice, "value": choice })).collect();
     }
     if param.suggest.is_some() {
         value["autocomplete"] = json!(true);

@@ -158,7 +158,7 @@ pub fn modal(modal: &Modal) -> Value {
         .map(|input| {
             let style = if input.paragraph { 2 } else { 1 };
             let mut field = json!({ "type": 4, "custom_id": input.id, "label": input.label, "style": style,
-                "max_length": input.max_length, "required": true, "placeholder": input.placeholder });
+                "max_length": input.max_length, "required": input.required, "placeholder": input.placeholder });
             // An empty value is refused where a required input wants one character.
             if !input.value.is_empty() {
                 field["value"] = json!(input.value);
@@ -175,7 +175,8 @@ pub fn apology(error: Error, prefix: &str, command: Option<&Command>, cause: &Ca
         Error::Refused(text) => text,
         Error::Usage(wrong) => match command {
             Some(command) if !command.usage.is_empty() || !command.prefix.is_empty() => {
-                format!("⚠ {wrong}. Usage: {}", code(&usage(prefix, command)))
+                let stop = if wrong.ends_with(['?', '.', '!']) { "" } else { "." };
+                format!("⚠ {wrong}{stop} Usage: {}", code(&usage(prefix, command)))
             }
             _ => format!("⚠ {wrong}"),
         },

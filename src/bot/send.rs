@@ -6,18 +6,20 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rand::Rng;
-use serde_json::Value;
+use serde_json::{Value, json};
 use serenity::all::{ChannelId, CreateAttachment, HttpError, InteractionId, Message};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::bot::limits::{GlobalLimit, Pacing};
-use crate::context::{File, Services};
+use crate::bot::reply::{self, Surface};
+use crate::context::discord::Post;
+use crate::context::{Delivery, File, Letter, Services};
 
 /// Back-off between attempts: doubles from the first to the last, with full jitter.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(4));
@@ -44,9 +46,11 @@ mod code {
     pub const UNAUTHORIZED: isize = 0;
     pub const ALREADY_ACKNOWLEDGED: isize = 40060;
     pub const CANNOT_REPLY_WITHOUT_HISTORY: isize = 160_002;
+    pub const CANNOT_MESSAGE_USER: isize = 50007;
     pub const INVALID_FORM: isize = 50035;
     pub const MISSING_ACCESS: isize = 50001;
     pub const MISSING_PERMISSION: isize = 50013;
+    pub const UNKNOWN_CHANNEL: isize = 10003;
     pub const UNKNOWN_INTERACTION: isize = 10062;
 }
 
@@ -58,7 +62,7 @@ pub enum Sent<T> {
     AnsweredElsewhere,
     /// Too late: Discord no longer knows the interaction.
     Expired,
-    /// We may not speak there.
+    /// We may not speak there, or there is no such place any more.
     Forbidden,
     /// Discord said no for another reason; it is in the log.
     Refused,
@@ -143,7 +147,14 @@ impl Sender {
                     body.as_object_mut().expect("a message is an object").remove("message_reference");
                     continue;
                 }
-                Outcome::No { code: code::MISSING_ACCESS | code::MISSING_PERMISSION, .. } => {
+                Outcome::No {
+                    code:
+                        code::MISSING_ACCESS
+                        | code::MISSING_PERMISSION
+                        | code::UNKNOWN_CHANNEL
+                        | code::CANNOT_MESSAGE_USER,
+                    ..
+                } => {
                     self.forbid(channel_id);
                     services.metrics.unspoken.inc();
                     Sent::Forbidden
@@ -154,6 +165,29 @@ impl Sender {
             break;
         }
         answer
+    }
+
+    /// What commands get to send messages of their own accord.
+    pub fn poster(self: Arc<Self>) -> Post {
+        Arc::new(move |services, letter| {
+            let sender = self.clone();
+            Box::pin(async move { sender.letter(services, letter).await })
+        })
+    }
+
+    async fn letter(&self, services: &Services, letter: Letter) -> Delivery {
+        let surface = Surface { embeds: true, ephemeral: false };
+        let mut first = None;
+        for (place, part) in reply::render(letter.reply, surface).into_iter().enumerate() {
+            let body = addressed(part.body, format!("{}-{place}", letter.nonce), None);
+            match self.message(services, letter.channel_id, body, &part.files).await {
+                Sent::Done(message) => first = first.or(Some(message.id.get())),
+                Sent::Forbidden => return Delivery::Closed,
+                Sent::Refused => return Delivery::Refused,
+                Sent::AnsweredElsewhere | Sent::Expired | Sent::Unknown => return Delivery::Unknown,
+            }
+        }
+        first.map_or(Delivery::Unknown, Delivery::Sent)
     }
 
     /// The first response to an interaction. `received` is when its event arrived, on the monotonic clock.
@@ -321,6 +355,17 @@ impl Sender {
             None => false,
         }
     }
+}
+
+/// A message with its nonce, which Discord enforces: sent twice it is one message.
+pub fn addressed(mut body: Value, nonce: String, reply_to: Option<u64>) -> Value {
+    body["nonce"] = json!(nonce);
+    body["enforce_nonce"] = json!(true);
+    if let Some(message_id) = reply_to {
+        body["message_reference"] =
+            json!({ "message_id": message_id.to_string(), "fail_if_not_exists": false });
+    }
+    body
 }
 
 fn jitter(pause: Duration, share: std::ops::Range<f64>) -> Duration {

@@ -20,9 +20,11 @@ use serenity::async_trait;
 use serenity::collector::collect;
 use tokio::time::{Instant, interval, timeout};
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::bot::{Bot, Connection, hear, watchdog};
+use crate::commands::privacy;
+use crate::dynamo;
 use crate::telemetry::{GATEWAY_IDLE_TURNS, KindLabels, LINES_A_TURN};
 
 /// How long shards may take to close.
@@ -42,6 +44,8 @@ const NEEDED: [&str; 4] = ["READY", "GUILD_CREATE", "MESSAGE_CREATE", "INTERACTI
 pub(super) enum End {
     /// The bot is to stop.
     Asked,
+    /// An owner wants the process to start anew.
+    Restart,
     Gateway(GatewayError),
     /// Discord does not know the token any more.
     TokenRefused,
@@ -114,6 +118,7 @@ pub(super) async fn run(bot: &Arc<Bot>, connection: &Connection, intents: Gatewa
         () = bot.sender.token_refused().cancelled() => End::TokenRefused,
         () = bot.background.shutdown().cancelled_owned() => End::Trouble("a part of the bot ended early".into()),
         () = bot.shutdown.cancelled() => End::Asked,
+        () = bot.services.restart.cancelled() => End::Restart,
     };
     health.shards_connected.store(0, Ordering::SeqCst);
     if matches!(end, End::TooManyIdentifies { .. }) {
@@ -160,6 +165,15 @@ impl Handler {
         let servers = i64::try_from(gateway.cache.guild_count()).unwrap_or(i64::MAX);
         self.bot.services.metrics.servers.set(servers);
     }
+
+    fn report(&self, noted: Result<(), dynamo::Error>) {
+        if let Err(error) = noted {
+            error!(
+                error = &error as &dyn std::error::Error,
+                "coming or going of a server could not be noted"
+            );
+        }
+    }
 }
 
 #[async_trait]
@@ -181,13 +195,22 @@ impl EventHandler for Handler {
         info!(shard = gateway.shard_id.0, "resumed");
     }
 
-    async fn guild_create(&self, gateway: Gateway, _: Guild, _: Option<bool>) {
+    async fn guild_create(&self, gateway: Gateway, guild: Guild, is_new: Option<bool>) {
         self.count_servers(&gateway);
+        if is_new == Some(true) {
+            let noted = privacy::server_joined(&self.bot.services, guild.id.get()).await;
+            self.report(noted);
+        }
     }
 
     async fn guild_delete(&self, gateway: Gateway, gone: UnavailableGuild, _: Option<Guild>) {
         info!(server_id = gone.id.get(), "a server is gone");
         self.count_servers(&gateway);
+        // Unavailable: Discord has lost sight of it, not we of Discord.
+        if !gone.unavailable {
+            let noted = privacy::server_left(&self.bot.services, gone.id.get()).await;
+            self.report(noted);
+        }
     }
 
     async fn message(&self, gateway: Gateway, message: Message) {
@@ -240,6 +263,11 @@ fn keep_order(bot: &Arc<Bot>, runners: &TaskTracker, session: (ShardId, u64), me
                 if let Some((server, user, id)) = ordered(&event.interaction) {
                     bot.lanes.arrive(hear::lane(server, user), id);
                 }
+            }
+            // serenity's cache learns of everything else by itself; of this it does not, and a server's former
+            // owner would keep their rights.
+            Event::GuildUpdate(event) => {
+                bot.services.discord.cache.update(&mut event.clone());
             }
             _ => {}
         }

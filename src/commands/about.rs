@@ -1,10 +1,16 @@
-//! `.about .version .uptime .docs .status`: what this bot is and how it is doing.
+//! `.about .version .uptime .docs .status .load`: what this bot is and how it is doing.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
+use tokio_util::sync::CancellationToken;
+
 use crate::clock::Timestamp;
-use crate::context::{Answer, Args, Card, Colour, Command, Context, Feature, Instance, Result};
+use crate::context::{Answer, Args, Card, Colour, Command, Context, Feature, Instance, Result, Services};
+use crate::counts::Counts;
+use crate::dynamo::Last;
 use crate::markdown::{code, time};
 use crate::telemetry::Health;
 
@@ -48,9 +54,68 @@ pub const FEATURE: Feature = Feature {
             run: |ctx, args| Box::pin(status(ctx, args)),
             ..Command::DEFAULT
         },
+        Command {
+            prefix: &["load"],
+            summary: "How busy my machine is",
+            offline: true,
+            run: |ctx, _| Box::pin(async move { Ok(load(&ctx).into()) }),
+            ..Command::DEFAULT
+        },
     ],
+    background: Some(|services, shutdown| Box::pin(sample(services, shutdown))),
     ..Feature::EMPTY
 };
+
+/// How often the load is looked at. Between two looks there is time enough to tell how busy the processors were.
+const SAMPLE_EVERY: Duration = Duration::from_secs(10);
+
+/// The load as it was sampled last, in percent; 0 before the first sample.
+#[derive(Debug, Default)]
+struct Load {
+    cpu: AtomicU64,
+    memory: AtomicU64,
+}
+
+/// Samples the load until shutdown, so that whoever asks does not wait.
+async fn sample(services: Arc<Services>, shutdown: CancellationToken) {
+    let load = services.state::<Load>();
+    let kinds = RefreshKind::nothing()
+        .with_cpu(CpuRefreshKind::nothing().with_cpu_usage())
+        .with_memory(MemoryRefreshKind::nothing().with_ram());
+    let mut system = System::new_with_specifics(kinds);
+    let mut pause = sysinfo::MINIMUM_CPU_UPDATE_INTERVAL;
+    loop {
+        load.take(&system);
+        if shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+            return;
+        }
+        pause = SAMPLE_EVERY;
+        system.refresh_specifics(kinds);
+    }
+}
+
+impl Load {
+    fn take(&self, system: &System) {
+        let memory = system.used_memory().saturating_mul(100) / system.total_memory().max(1);
+        self.cpu.store(system.global_cpu_usage().round() as u64, Ordering::Relaxed);
+        self.memory.store(memory, Ordering::Relaxed);
+    }
+
+    fn percent(&self) -> (u64, u64) {
+        (self.cpu.load(Ordering::Relaxed), self.memory.load(Ordering::Relaxed))
+    }
+
+    fn words(&self) -> String {
+        let (cpu, memory) = self.percent();
+        format!("CPU {cpu}%, memory {memory}%")
+    }
+}
+
+fn load(ctx: &Context) -> String {
+    let load = ctx.services.state::<Load>();
+    let (cpu, memory) = load.percent();
+    format!("**System load:**\nCPU usage: {cpu}%\nMemory usage: {memory}%")
+}
 
 const LICENCE: &str = env!("CARGO_PKG_LICENSE");
 
@@ -111,15 +176,33 @@ fn plural(n: u64, unit: &str) -> String {
 async fn status(ctx: Context, _: Args) -> Result<Answer> {
     let services = &ctx.services;
     let lines = [
-        format!("**Store:** {}", services.instance.store),
+        format!("**Store:** {}", store(&services.instance.store, services.dynamo.last())),
+        counts(&services.state::<Counts>()),
         format!("**Doors:** {}", doors(&services.health)),
         format!("**Gateway:** {}", gateway(&services.health)),
         format!("**Servers:** {}", services.metrics.servers.get()),
+        format!("**Load:** {}", services.state::<Load>().words()),
         up_since(&services.instance, services.clock.now()),
     ];
     let colour = if services.health.ready() { Colour::Blue } else { Colour::Red };
     let card = Card { title: "🩺 Status".into(), text: lines.join("\n"), colour, ..Card::default() };
     Ok(Answer::Reply(card.into()))
+}
+
+/// `embedded, 2 ms; failed 3 minutes ago (query remember)`
+fn store(kind: &str, last: Last) -> String {
+    let took = last.took.map(|took| format!(", {} ms", took.as_millis())).unwrap_or_default();
+    let failed = last.failed.map(|(at, table, operation)| {
+        format!("; failed {} ago ({operation} {table})", in_words(at.elapsed()))
+    });
+    format!("{kind}{took}{}", failed.unwrap_or_else(|| "; no errors".to_owned()))
+}
+
+fn counts(counts: &Counts) -> String {
+    match counts.backlog() {
+        (waiting, 0) => format!("**Counts not written yet:** {waiting}"),
+        (waiting, dropped) => format!("**Counts not written yet:** {waiting}; {dropped} were dropped"),
+    }
 }
 
 fn doors(health: &Health) -> &'static str {
@@ -153,6 +236,14 @@ mod tests {
         assert_eq!(words(86_400 + 60), "1 day, 1 minute");
         assert_eq!(words(59), "59 seconds");
         assert_eq!(words(1), "1 second");
+    }
+
+    #[test]
+    fn the_store_line_tells_the_last_delay_and_the_last_failure() {
+        assert_eq!(store("embedded", Last::default()), "embedded; no errors");
+        let failed = Some((tokio::time::Instant::now(), "remember", "query"));
+        let last = Last { took: Some(Duration::from_millis(12)), failed };
+        assert_eq!(store("x", last), "x, 12 ms; failed 0 seconds ago (query remember)");
     }
 
     #[test]

@@ -6,10 +6,12 @@ use std::sync::atomic::Ordering;
 
 use crate::commands::{ALL, Registry, group};
 use crate::context::{
-    Answer, Args, Caller, Card, Choice, Command, Context, Door, Feature, Kind, Param, Place, Reply, Result,
-    Services, refuse,
+    Answer, Args, Caller, Card, Choice, Command, Context, Door, Feature, Kind, Level, Param, Place, Reply,
+    Result, Services, refuse,
 };
 use crate::markdown::code;
+use crate::permissions::{self, Because};
+use crate::settings::Settings;
 
 pub const FEATURE: Feature = Feature {
     name: "help",
@@ -44,13 +46,13 @@ pub const FEATURE: Feature = Feature {
 const CHOICES_MAX: usize = 25;
 
 async fn help(ctx: Context, args: Args) -> Result<Answer> {
-    let forms = Forms::of(&ctx);
+    let (forms, viewer) = (Forms::of(&ctx), Viewer::of(&ctx));
     let Some(topic) = args.maybe_text("command") else {
-        return Ok(Answer::Reply(overview(&forms).into()));
+        return Ok(Answer::Reply(overview(&forms, &viewer).into()));
     };
     let topic = topic.trim().trim_start_matches('/');
     let topic = topic.strip_prefix(&*ctx.prefix).unwrap_or(topic).to_lowercase();
-    match about(&forms, &topic, &ctx.caller) {
+    match about(&forms, &topic, &viewer) {
         Some(card) => Ok(Answer::Reply(card.into())),
         None => refuse("⚠ That command is not defined."),
     }
@@ -58,16 +60,17 @@ async fn help(ctx: Context, args: Args) -> Result<Answer> {
 
 /// The help of a group, also shown when somebody types its name alone.
 pub fn of_group(ctx: &Context, name: &str) -> Reply {
-    about(&Forms::of(ctx), name, &ctx.caller).unwrap_or_default().into()
+    let card = about(&Forms::of(ctx), name, &Viewer::of(ctx));
+    card.map_or_else(|| Reply::from(NOTHING_FOR_YOU), Reply::from)
 }
 
 async fn apropos(ctx: Context, args: Args) -> Result<Answer> {
     let Some(word) = args.maybe_text("word") else {
         return refuse(format!("Usage: {} search_term", ctx.typed("apropos")));
     };
-    let (word, forms) = (word.trim().to_lowercase(), Forms::of(&ctx));
-    let lines: Vec<String> =
-        commands().filter(|command| mentions(command, &word)).map(|command| forms.line(command)).collect();
+    let (word, forms, viewer) = (word.trim().to_lowercase(), Forms::of(&ctx), Viewer::of(&ctx));
+    let found = commands().filter(|command| mentions(command, &word) && viewer.may(command));
+    let lines: Vec<String> = found.map(|command| forms.line(command)).collect();
     if lines.is_empty() {
         return refuse(format!("🤔 No command is about {}", code(&word)));
     }
@@ -79,7 +82,7 @@ fn mentions(command: &Command, word: &str) -> bool {
     command.summary.to_lowercase().contains(word) || names.any(|name| name.contains(word))
 }
 
-fn suggest(_: &Arc<Services>, _: u64, typed: &str) -> Vec<Choice> {
+pub fn suggest(_: &Arc<Services>, _: u64, typed: &str) -> Vec<Choice> {
     let typed = typed.trim_start_matches(['.', '/']).to_lowercase();
     let names = commands().map(Command::name).filter(|name| name.contains(&typed));
     names.take(CHOICES_MAX).map(|name| Choice { label: name.into(), value: name.into() }).collect()
@@ -87,6 +90,37 @@ fn suggest(_: &Arc<Services>, _: u64, typed: &str) -> Vec<Choice> {
 
 fn commands() -> impl Iterator<Item = &'static Command> {
     ALL.iter().flat_map(|feature| feature.commands)
+}
+
+/// Of a group of which somebody may use nothing.
+const NOTHING_FOR_YOU: &str = "🤔 There is nothing here that you may use";
+
+/// Who asks, and what the server allows them: help shows what they may use.
+struct Viewer<'a> {
+    caller: &'a Caller,
+    settings: &'a Settings,
+    in_server: bool,
+}
+
+impl<'a> Viewer<'a> {
+    fn of(ctx: &'a Context) -> Self {
+        Self { caller: &ctx.caller, settings: &ctx.settings, in_server: ctx.cause.server_id != 0 }
+    }
+
+    /// In a direct message the commands of servers are shown that everybody has there.
+    fn may(&self, command: &Command) -> bool {
+        if !self.in_server && command.place == Place::Server {
+            return command.level == Level::Everyone;
+        }
+        permissions::decide(&self.settings.rules, command, self.caller).may
+    }
+
+    /// Why not, where it is not because of the level.
+    fn rule_against(&self, command: &Command) -> Option<String> {
+        let verdict = permissions::decide(&self.settings.rules, command, self.caller);
+        let by_rule = !verdict.may && matches!(verdict.because, Because::Rule(_));
+        by_rule.then(|| permissions::refusal(&self.settings.rules, command, command.level, &verdict.because))
+    }
 }
 
 /// How commands can be called where the question was asked: forms of open doors only.
@@ -122,14 +156,15 @@ fn slash_usage(command: &Command) -> String {
     command.options.iter().map(option).collect::<Vec<_>>().join(" ")
 }
 
-fn overview(forms: &Forms) -> Card {
+fn overview(forms: &Forms, viewer: &Viewer<'_>) -> Card {
     let mut sections: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for feature in ALL {
         // Some commands exist for one door only; the other form of the same thing has the line.
         let shown = feature
             .commands
             .iter()
-            .filter(|c| if forms.text { !c.prefix.is_empty() } else { !c.slash.is_empty() });
+            .filter(|c| if forms.text { !c.prefix.is_empty() } else { !c.slash.is_empty() })
+            .filter(|c| viewer.may(c));
         let names: Vec<String> = shown.map(|command| code(&name_of(forms, command))).collect();
         sections.entry(feature.name).or_default().extend(names);
     }
@@ -155,22 +190,23 @@ fn name_of(forms: &Forms, command: &Command) -> String {
     }
 }
 
-fn about(forms: &Forms, topic: &str, caller: &Caller) -> Option<Card> {
+fn about(forms: &Forms, topic: &str, viewer: &Viewer<'_>) -> Option<Card> {
     let named = |c: &&Command| c.prefix.contains(&topic) || c.slash.contains(&topic);
     let matching: Vec<&Command> = commands().filter(named).collect();
     if !matching.is_empty() {
-        let text = matching.iter().map(|command| details(forms, command, caller)).collect::<Vec<_>>();
+        let text = matching.iter().map(|command| details(forms, command, viewer)).collect::<Vec<_>>();
         return Some(Card { title: topic.to_owned(), text: text.join("\n\n"), ..Card::default() });
     }
     let in_group = |c: &&Command| {
         c.prefix.iter().chain(c.slash).any(|words| group(words) == Some(topic))
             || ALL.iter().any(|f| f.name == topic && f.commands.iter().any(|own| std::ptr::eq(own, *c)))
     };
-    let lines: Vec<String> = commands().filter(in_group).map(|command| forms.line(command)).collect();
+    let lines: Vec<String> =
+        commands().filter(in_group).filter(|c| viewer.may(c)).map(|command| forms.line(command)).collect();
     (!lines.is_empty()).then(|| Card { title: topic.to_owned(), text: lines.join("\n"), ..Card::default() })
 }
 
-fn details(forms: &Forms, command: &Command, caller: &Caller) -> String {
+fn details(forms: &Forms, command: &Command, viewer: &Viewer<'_>) -> String {
     let mut lines = vec![command.summary.to_owned(), format!("Usage: {}", code(&forms.call(command)))];
     let also: Vec<String> = command
         .prefix
@@ -189,8 +225,11 @@ fn details(forms: &Forms, command: &Command, caller: &Caller) -> String {
         lines.push("In servers only".to_owned());
     }
     if let Some(needed) = command.level.needs() {
-        let may = if caller.has(command.level) { "you may" } else { "you may not" };
+        let may = if viewer.may(command) { "you may" } else { "you may not" };
         lines.push(format!("Needs {needed}: {may}"));
+    }
+    if let Some(why) = viewer.rule_against(command) {
+        lines.push(format!("You may not use it here: {why}"));
     }
     lines.join("\n")
 }
@@ -218,36 +257,53 @@ pub fn table() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::{Rule, Subject};
 
-    fn nobody() -> Caller {
-        Caller {
-            id: 1,
-            name: String::new(),
-            moderator: false,
-            admin: false,
-            mentions_everyone: false,
-            bot_owner: false,
-        }
+    /// Tells what somebody sees who has this caller's rights in a server with these rules.
+    fn seen<T>(caller: &Caller, rules: &[Rule], see: impl FnOnce(&Viewer<'_>) -> T) -> T {
+        let settings = Settings { rules: rules.to_vec(), ..Settings::new(1) };
+        see(&Viewer { caller, settings: &settings, in_server: true })
     }
 
     #[test]
     fn every_command_can_be_asked_about() {
         let forms = Forms { prefix: ".".into(), text: true };
         for command in commands() {
-            let card = about(&forms, command.name(), &nobody()).unwrap();
+            let card = seen(&Caller::default(), &[], |viewer| about(&forms, command.name(), viewer)).unwrap();
             assert!(card.text.contains(command.summary), "{}", command.name());
             assert!(card.text.chars().count() <= 4_096);
         }
-        assert_eq!(about(&forms, "nonsense", &nobody()), None);
+        assert_eq!(seen(&Caller::default(), &[], |viewer| about(&forms, "nonsense", viewer)), None);
     }
 
     #[test]
     fn help_shows_forms_of_open_doors_only() {
         let closed = Forms { prefix: ".".into(), text: false };
-        assert!(overview(&closed).text.contains("`/ping`"));
-        assert!(!overview(&closed).text.contains("`.ping`"));
+        let overview = |forms: &Forms| seen(&Caller::default(), &[], |viewer| overview(forms, viewer).text);
+        assert!(overview(&closed).contains("`/ping`"));
+        assert!(!overview(&closed).contains("`.ping`"));
         let open = Forms { prefix: "!".into(), text: true };
-        assert!(overview(&open).text.contains("`!ping`"));
+        assert!(overview(&open).contains("`!ping`"));
+    }
+
+    #[test]
+    fn help_shows_what_one_may_use() {
+        let forms = Forms { prefix: ".".into(), text: true };
+        let deny = [Rule { allow: false, command: "mem".into(), subject: Subject::Everyone }];
+        let see =
+            |caller: &Caller, rules: &[Rule]| seen(caller, rules, |viewer| overview(&forms, viewer).text);
+        let (anybody, admin) = (Caller::default(), Caller { admin: true, ..Caller::default() });
+        assert!(
+            !see(&anybody, &[]).contains("`.settings set`") && see(&admin, &[]).contains("`.settings set`")
+        );
+        assert!(!see(&admin, &[]).contains("`.reboot`"));
+        assert!(see(&anybody, &[]).contains("`.mem list`") && !see(&anybody, &deny).contains("`.mem list`"));
+        let group = seen(&anybody, &deny, |viewer| about(&forms, "mem", viewer));
+        assert_eq!(group, None);
+        let one = seen(&anybody, &deny, |viewer| about(&forms, "mem list", viewer)).unwrap();
+        assert!(one.text.ends_with("You may not use it here: this server doesn't allow it"), "{}", one.text);
+        let all = Caller { admin: true, moderator: true, bot_owner: true, ..Caller::default() };
+        assert!(see(&all, &[]).chars().count() <= 4_096, "it fits a card");
     }
 
     #[test]

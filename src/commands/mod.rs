@@ -6,31 +6,100 @@
 use std::collections::BTreeMap;
 
 use crate::context::{Command, Control, Feature, Menu};
+use crate::dynamo::TableSpec;
+use crate::history as past;
 
 mod about;
+mod admin;
+mod audit;
+mod ban;
+mod block;
+mod boards;
+pub mod confirm;
+mod days;
+mod due;
 mod echo;
 pub mod help;
 pub mod history;
+mod leaderboard;
+mod pages;
 mod ping;
+pub mod play;
+pub mod privacy;
 mod qrcode;
-mod remember;
+pub mod remember;
+mod remind;
+mod render;
 mod settings;
+pub mod sparkle;
+pub mod stats;
 pub mod undo;
 mod whoami;
 
 /// In alphabetical order.
 pub const ALL: &[Feature] = &[
     about::FEATURE,
+    admin::FEATURE,
+    audit::FEATURE,
+    block::FEATURE,
+    confirm::FEATURE,
+    due::FEATURE,
     echo::FEATURE,
     help::FEATURE,
     history::FEATURE,
+    leaderboard::FEATURE,
     ping::FEATURE,
+    play::FEATURE,
+    privacy::FEATURE,
     qrcode::FEATURE,
     remember::FEATURE,
+    remind::FEATURE,
+    render::FEATURE,
     settings::FEATURE,
+    sparkle::FEATURE,
+    stats::FEATURE,
     undo::FEATURE,
     whoami::FEATURE,
 ];
+
+/// What the bot that this one follows could do and this one does not: the first words of its commands.
+pub const RESERVED: &[&str] = &[
+    "crypto",
+    "weather",
+    "covid",
+    "random",
+    "insult",
+    "wallstreetbets",
+    "down",
+    "ip",
+    "league",
+    "lmf",
+    "eft",
+    "loud",
+    "tts",
+    "scdl",
+    "sentry",
+    "shutdown",
+    "hello",
+    "bean",
+];
+
+/// The command that is known by this name: its first form.
+pub fn named(name: &str) -> Option<&'static Command> {
+    ALL.iter().flat_map(|feature| feature.commands).find(|command| command.name() == name)
+}
+
+/// The command with this form, whichever of its forms it is.
+pub fn with_form(form: &str) -> Option<&'static Command> {
+    let has = |command: &&Command| command.prefix.contains(&form) || command.slash.contains(&form);
+    ALL.iter().flat_map(|feature| feature.commands).find(has)
+}
+
+/// All tables.
+pub fn tables() -> Vec<TableSpec> {
+    let features = ALL.iter().flat_map(|feature| feature.tables);
+    past::TABLES.iter().chain(features).copied().collect()
+}
 
 /// Command names have at most three words: `mem`, `mem edit`.
 const WORDS_MAX: usize = 3;
@@ -99,6 +168,11 @@ impl Registry {
             Some(group) => Found::Group(group),
             None => Found::Nothing(name),
         }
+    }
+
+    /// Whether the words name something of ours.
+    pub fn names(&self, text: &str) -> bool {
+        !matches!(self.find(text), Found::Nothing(_))
     }
 
     /// The command behind a slash path: `rem set`.

@@ -3,17 +3,23 @@
 //! The button carries nothing but the event, so it works after a restart and on another instance. Which
 //! feature takes the change back is told by the kind of its row in the history.
 
+use std::time::Duration;
+
 use crate::commands::ALL;
 use crate::context::{Answer, Button, Context, Control, Error, Feature, Press, Result, Undo};
 use crate::dynamo::Query;
 use crate::history::{BY_EVENT, Revision};
+use crate::permissions;
 
 /// For a button whose change is not there any more, or that no version of ours made.
 pub const TOO_OLD: &str = "⚠ That button is too old";
 
+/// How long the actor may take a change back; moderators may at any time.
+pub const OWN_WITHIN: Duration = Duration::from_secs(600);
+
 pub const FEATURE: Feature = Feature {
     name: "undo",
-    controls: &[Control { verb: "undo", run: |ctx, press| Box::pin(pressed(ctx, press)) }],
+    controls: &[Control { verb: "undo", command: None, run: |ctx, press| Box::pin(pressed(ctx, press)) }],
     ..Feature::EMPTY
 };
 
@@ -27,6 +33,8 @@ async fn pressed(ctx: Context, press: Press) -> Result<Answer> {
     let too_old = || Error::Refused(TOO_OLD.to_owned());
     let event = press.fields.parse().ok().filter(|event: &u64| event.to_string() == press.fields);
     let (undo, row) = changed(&ctx, event.ok_or_else(too_old)?).await?.ok_or_else(too_old)?;
+    let command = crate::commands::named(undo.command).ok_or_else(too_old)?;
+    permissions::check(command.into(), &ctx.caller, &ctx.settings, ctx.cause.server_id != 0, &ctx.prefix)?;
     (undo.run)(ctx, row).await.map(Answer::Update)
 }
 

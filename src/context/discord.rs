@@ -1,15 +1,106 @@
 //! What commands may ask Discord itself, beyond what came with the event.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use serenity::all::{Cache, GuildId, Http, HttpError, UserId};
+use anyhow::bail;
+use futures::future::BoxFuture;
+use serde_json::json;
+use serenity::all::{
+    ActionRowComponent, ButtonKind, Cache, ChannelId, GuildId, Http, HttpError, Message, MessageId,
+    MessagePagination, Permissions, RoleId, UserId,
+};
 
-/// A handle to Discord's REST API and to what the gateway told us. Nothing is sent through it: replies go
-/// through `bot::send` alone.
-#[derive(Clone, Debug)]
+use crate::context::{Caller, Instance, Reply, Services};
+
+/// How many messages Discord shows at once; it would give up to 100.
+pub const PAGE: u8 = 50;
+
+/// Direct channels remembered: they never change, but nobody is written to for ever.
+const DIRECT_MAX: usize = 10_000;
+
+/// A handle to Discord's REST API and to what the gateway told us. Messages go through `bot::send` alone,
+/// which lends itself to [`Services::post`].
+#[derive(Clone)]
 pub struct Discord {
     pub(crate) http: Arc<Http>,
     pub(crate) cache: Arc<Cache>,
+    post: Arc<OnceLock<Post>>,
+    direct: Arc<Mutex<HashMap<u64, u64>>>,
+}
+
+impl std::fmt::Debug for Discord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Discord(can post: {})", self.post.get().is_some())
+    }
+}
+
+/// A message that nobody asked for a moment ago.
+#[derive(Clone, Debug)]
+pub struct Letter {
+    pub channel_id: u64,
+    /// At most 22 characters; each part of a long message adds its number.
+    pub nonce: String,
+    pub reply: Reply,
+}
+
+/// What became of a letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The id of its first message.
+    Sent(u64),
+    /// The place is gone, or we may not speak there.
+    Closed,
+    /// Discord said no for another reason; it is in the log.
+    Refused,
+    /// It may or may not be there.
+    Unknown,
+}
+
+/// Sends a letter.
+pub type Post = Arc<dyn for<'a> Fn(&'a Services, Letter) -> BoxFuture<'a, Delivery> + Send + Sync>;
+
+/// A message that is there, as far as we look for one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Posted {
+    pub id: u64,
+    /// The ids of its buttons.
+    pub buttons: Vec<String>,
+}
+
+/// What somebody may do in a place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    roles: Vec<u64>,
+    channels: Vec<u64>,
+    permissions: Permissions,
+}
+
+impl Standing {
+    /// Somebody with this standing, as if they had called.
+    pub fn caller(self, id: u64, instance: &Instance) -> Caller {
+        let permissions = self.permissions;
+        let administrator = permissions.administrator();
+        Caller {
+            id,
+            name: String::new(),
+            roles: self.roles,
+            channels: self.channels,
+            moderator: permissions.manage_messages() || administrator,
+            admin: permissions.manage_guild() || administrator,
+            mentions_everyone: permissions.mention_everyone() || administrator,
+            bot_owner: instance.bot_owners.contains(&id),
+        }
+    }
+}
+
+/// A server that the bot is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    pub id: u64,
+    pub name: String,
+    pub owner_id: u64,
+    pub members: u64,
 }
 
 /// Somebody, as a server knows them.
@@ -22,12 +113,81 @@ pub struct Member {
 
 impl Discord {
     pub fn new(http: Arc<Http>, cache: Arc<Cache>) -> Self {
-        Self { http, cache }
+        Self { http, cache, post: Arc::default(), direct: Arc::default() }
     }
 
     /// Nobody answers; for tests of functions that never ask.
     pub fn nowhere() -> Self {
-        Self { http: Arc::new(Http::new("")), cache: Arc::default() }
+        Self::new(Arc::new(Http::new("")), Arc::default())
+    }
+
+    /// Takes what sends letters. The first one stays.
+    pub fn lend(&self, post: Post) {
+        // A second bot on the same handle would send through the same connection.
+        let _ = self.post.set(post);
+    }
+
+    pub(super) fn poster(&self) -> Option<&Post> {
+        self.post.get()
+    }
+
+    /// Whether a server has this role, as far as the gateway told us.
+    pub fn has_role(&self, server_id: u64, role_id: u64) -> bool {
+        let guild = self.cache.guild(GuildId::new(server_id));
+        guild.is_some_and(|guild| guild.roles.contains_key(&RoleId::new(role_id)))
+    }
+
+    /// Whether a server has this channel or open thread.
+    pub fn has_channel(&self, server_id: u64, channel_id: u64) -> bool {
+        let (guild, id) = (self.cache.guild(GuildId::new(server_id)), ChannelId::new(channel_id));
+        guild.is_some_and(|guild| {
+            guild.channels.contains_key(&id) || guild.threads.iter().any(|thread| thread.id == id)
+        })
+    }
+
+    /// Whether somebody may see a channel of a server. Unknown is an error.
+    pub async fn may_see(&self, server_id: u64, channel_id: u64, user_id: u64) -> anyhow::Result<bool> {
+        if !self.has_channel(server_id, channel_id) {
+            return Ok(false);
+        }
+        let standing = self.standing(server_id, &[channel_id], user_id).await?;
+        Ok(standing.is_some_and(|standing| standing.permissions.view_channel()))
+    }
+
+    /// The servers that the bot is in, by name.
+    pub fn servers(&self) -> Vec<Server> {
+        let guilds = self.cache.guilds().into_iter().filter_map(|id| {
+            let guild = self.cache.guild(id)?;
+            let (id, owner_id) = (id.get(), guild.owner_id.get());
+            Some(Server { id, name: guild.name.clone(), owner_id, members: guild.member_count })
+        });
+        let mut servers: Vec<Server> = guilds.collect();
+        servers.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
+        servers
+    }
+
+    /// What a member may do in the last of these channels, a thread's being the one it hangs on; `None` if
+    /// they are not there.
+    pub async fn standing(
+        &self,
+        server_id: u64,
+        channels: &[u64],
+        user_id: u64,
+    ) -> anyhow::Result<Option<Standing>> {
+        let guild_id = GuildId::new(server_id);
+        let member = match self.http.get_member(guild_id, UserId::new(user_id)).await {
+            Ok(member) => member,
+            Err(error) if is_missing(&error) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let Some(guild) = self.cache.guild(guild_id) else { bail!("the server is not known yet") };
+        let channel = channels.last().and_then(|id| guild.channels.get(&ChannelId::new(*id)));
+        let permissions = match channel {
+            Some(channel) => guild.user_permissions_in(channel, &member),
+            None => guild.member_permissions(&member),
+        };
+        let roles = member.roles.iter().map(|role| role.get()).collect();
+        Ok(Some(Standing { roles, channels: channels.to_vec(), permissions }))
     }
 
     /// A member of a server; `None` if they are not there. Unknown is an error, never `None`.
@@ -38,12 +198,85 @@ impl Discord {
                 name: member.display_name().to_owned(),
                 bot: member.user.bot,
             })),
-            Err(serenity::Error::Http(HttpError::UnsuccessfulRequest(response)))
-                if response.status_code.as_u16() == 404 =>
-            {
-                Ok(None)
-            }
+            Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
+
+    /// What a server is called, if the gateway told.
+    pub fn server_name(&self, server_id: u64) -> Option<String> {
+        Some(self.cache.guild(GuildId::new(server_id))?.name.clone())
+    }
+
+    /// Whether the bot is in a server. Unknown is an error, never `false`.
+    pub async fn is_in(&self, server_id: u64) -> anyhow::Result<bool> {
+        match self.http.get_guild(GuildId::new(server_id)).await {
+            Ok(_) => Ok(true),
+            Err(error) if matches!(status(&error), Some(403 | 404)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The channel of direct messages with a person; `None` if Discord opens none. Unknown is an error.
+    pub async fn direct(&self, user_id: u64) -> anyhow::Result<Option<u64>> {
+        let known = || self.direct.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(channel_id) = known().get(&user_id) {
+            return Ok(Some(*channel_id));
+        }
+        let channel = self.http.create_private_channel(&json!({ "recipient_id": user_id.to_string() })).await;
+        match channel {
+            Ok(channel) => {
+                let mut known = known();
+                if known.len() >= DIRECT_MAX {
+                    known.clear();
+                }
+                known.insert(user_id, channel.id.get());
+                Ok(Some(channel.id.get()))
+            }
+            Err(error) if matches!(status(&error), Some(400 | 403 | 404)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The last messages of a channel before one of them, newest first; `None` if we may not look.
+    pub async fn messages(
+        &self,
+        channel_id: u64,
+        before: Option<u64>,
+    ) -> anyhow::Result<Option<Vec<Posted>>> {
+        let before = before.map(|id| MessagePagination::Before(MessageId::new(id)));
+        match self.http.get_messages(ChannelId::new(channel_id), before, Some(PAGE)).await {
+            Ok(messages) => Ok(Some(messages.iter().map(Posted::of).collect())),
+            Err(error) if matches!(status(&error), Some(403 | 404)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Posted {
+    fn of(message: &Message) -> Self {
+        let components = message.components.iter().flat_map(|row| &row.components);
+        let buttons = components.filter_map(|component| match component {
+            ActionRowComponent::Button(button) => match &button.data {
+                ButtonKind::NonLink { custom_id, .. } => Some(custom_id.clone()),
+                _ => None,
+            },
+            _ => None,
+        });
+        Self { id: message.id.get(), buttons: buttons.collect() }
+    }
+}
+
+fn status(error: &serenity::Error) -> Option<u16> {
+    match error {
+        serenity::Error::Http(HttpError::UnsuccessfulRequest(response)) => {
+            Some(response.status_code.as_u16())
+        }
+        _ => None,
+    }
+}
+
+/// Discord says that there is no such thing.
+fn is_missing(error: &serenity::Error) -> bool {
+    status(error) == Some(404)
 }

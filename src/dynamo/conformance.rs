@@ -590,7 +590,7 @@ async fn units_are_reported(bench: Bench) {
 async fn tables_are_created_once_and_checked(bench: Bench) {
     let dynamo = &bench.dynamo;
     dynamo.create_tables(TABLES).await.expect("creating twice");
-    assert_eq!(dynamo.check_tables(TABLES).await.expect("a check"), Vec::<String>::new());
+    assert_eq!(dynamo.check_tables(TABLES).await.expect("a check"), []);
     let other = [
         TableSpec { name: "missing", ..TABLES[0] },
         TableSpec { indexes: &[], expires: None, ..TABLES[0] },

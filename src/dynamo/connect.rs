@@ -13,6 +13,7 @@ use aws_config::meta::credentials::CredentialsProviderChain;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_dynamodb::config::interceptors::InterceptorContext;
 use aws_sdk_dynamodb::config::retry::{ClassifyRetry, RetryAction, RetryConfig, RetryPartition};
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
@@ -21,11 +22,15 @@ use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_smithy_http_client::tls;
+use tokio::time::timeout;
 
 use crate::clock::Clock;
 use crate::dynamo::embedded::Embedded;
 use crate::dynamo::faults::Faults;
 use crate::dynamo::{CONFIRM_FOR, Client, Dynamo, Patience};
+
+/// Looking for a region, or for credentials: a container or an instance answers in milliseconds.
+pub(super) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// How often the SDK sends a request at most. Beyond that the store is away, not busy.
 const ATTEMPTS_MAX: u32 = 4;
@@ -41,10 +46,11 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// All attempts of one request. Discord waits three seconds for an answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(2_500);
+const _: () = assert!(REQUEST_TIMEOUT.as_millis() < 3_000, "Discord waits for three seconds");
 
 /// A request to the embedded engine is not lost on the way, but a busy disk may stall for seconds. Whoever
 /// waits for an answer has a limit of their own.
-const EMBEDDED_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const EMBEDDED_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Region and credentials for stores that ask for some and do not care which.
 const LOCAL_REGION: &str = "us-east-1";
@@ -95,8 +101,28 @@ pub struct Connected {
     pub dynamo: Dynamo,
     /// The engine in this process, if that is the store: for backups and to delete expired records.
     pub embedded: Option<Embedded>,
+    /// How it is reached, if it is not in this process.
+    pub way: Option<Way>,
     /// For people: `embedded (data/mneme.db)`, `DynamoDB eu-central-1`.
     pub description: String,
+}
+
+/// The way to a store over a network.
+#[derive(Clone, Debug)]
+pub struct Way {
+    /// The endpoint that was set; `None` is Amazon's own.
+    pub(super) endpoint: Option<String>,
+    pub(super) region: Option<String>,
+    pub(super) credentials: Option<SharedCredentialsProvider>,
+}
+
+/// Why a store was not opened, where the operator can help.
+#[derive(Debug, thiserror::Error)]
+pub enum Unopened {
+    #[error("no AWS region is configured: set AWS_REGION")]
+    NoRegion,
+    #[error("{} is in use by another mneme, process {holder}; stop that one first", path.display())]
+    InUse { path: PathBuf, holder: String },
 }
 
 /// Opens the store. Nothing is sent yet, and no table is created.
@@ -115,8 +141,10 @@ pub async fn connect(config: StoreConfig) -> anyhow::Result<Connected> {
             Ok(remote(&sdk, &config, format!("DynamoDB at {url}")))
         }
         Store::Aws { region } => {
-            let sdk = usual_chain(region.clone()).load().await;
-            let name = sdk.region().context("no AWS region is configured: set AWS_REGION")?.to_string();
+            // Without a region in the settings an instance's own is asked for, which takes long where there is none.
+            let sdk = timeout(LOOKUP_TIMEOUT, usual_chain(region.clone()).load()).await;
+            let sdk = sdk.map_err(|_| Unopened::NoRegion)?;
+            let name = sdk.region().ok_or(Unopened::NoRegion)?.to_string();
             Ok(remote(&sdk, &config, format!("DynamoDB {name}")))
         }
     }
@@ -137,18 +165,23 @@ pub(crate) fn in_process(http: SharedHttpClient, config: &StoreConfig) -> Dynamo
 
 fn embedded(engine: Embedded, config: &StoreConfig, description: String) -> Connected {
     let dynamo = in_process(SharedHttpClient::new(engine.clone()), config);
-    Connected { dynamo, embedded: Some(engine), description }
+    Connected { dynamo, embedded: Some(engine), way: None, description }
 }
 
 fn remote(sdk: &aws_config::SdkConfig, config: &StoreConfig, description: String) -> Connected {
-    let timeout = TimeoutConfig::builder()
+    let timeouts = TimeoutConfig::builder()
         .connect_timeout(config.patience.attempt)
         .operation_attempt_timeout(config.patience.attempt)
         .operation_timeout(config.patience.request)
         .build();
     let http = sdk.http_client().expect("`endpoint` and `usual_chain` give one");
-    let builder = Builder::from(sdk).http_client(config.with_faults(http)).timeout_config(timeout);
-    Connected { dynamo: finish(builder, config), embedded: None, description }
+    let builder = Builder::from(sdk).http_client(config.with_faults(http)).timeout_config(timeouts);
+    let way = Way {
+        endpoint: sdk.endpoint_url().map(str::to_owned),
+        region: sdk.region().map(ToString::to_string),
+        credentials: sdk.credentials_provider(),
+    };
+    Connected { dynamo: finish(builder, config), embedded: None, way: Some(way), description }
 }
 
 fn finish(builder: Builder, config: &StoreConfig) -> Dynamo {
@@ -249,8 +282,7 @@ fn lock(path: &Path) -> anyhow::Result<File> {
     if file.try_lock().is_err() {
         let mut holder = String::new();
         file.read_to_string(&mut holder).context("read who holds the database")?;
-        let holder = holder.trim();
-        bail!("{} is in use by another mneme, process {holder}; stop that one first", path.display());
+        bail!(Unopened::InUse { path: path.to_owned(), holder: holder.trim().to_owned() });
     }
     file.set_len(0).and_then(|()| file.rewind()).context("write who holds the database")?;
     writeln!(file, "{}", std::process::id()).context("write who holds the database")?;

@@ -19,6 +19,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use dynoxide::{Database, DynoxideError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -29,6 +30,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(600);
 #[derive(Clone)]
 pub struct Embedded {
     database: Database,
+    /// The engine does one thing at a time. Waiting for it here keeps the others from waiting as threads.
+    turn: Arc<Semaphore>,
     /// Keeps other processes away from the file, as long as any handle lives.
     lock: Option<Arc<File>>,
 }
@@ -41,14 +44,18 @@ impl fmt::Debug for Embedded {
 
 impl Embedded {
     pub fn memory() -> dynoxide::Result<Self> {
-        Ok(Self { database: Database::memory()?, lock: None })
+        Ok(Self::of(Database::memory()?))
     }
 
     pub(crate) fn open(path: &Path) -> dynoxide::Result<Self> {
         let path = path.to_str().ok_or_else(|| {
             DynoxideError::ValidationException(format!("{} is not valid text", path.display()))
         })?;
-        Ok(Self { database: Database::new(path)?, lock: None })
+        Ok(Self::of(Database::new(path)?))
+    }
+
+    fn of(database: Database) -> Self {
+        Self { database, turn: Arc::new(Semaphore::new(1)), lock: None }
     }
 
     pub(crate) fn holding(self, lock: Arc<File>) -> Self {
@@ -95,10 +102,14 @@ impl HttpClient for Embedded {
 
 impl HttpConnector for Embedded {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let database = self.database.clone();
-        // SQLite blocks. A caller that gives up does not stop the write: as on a network.
-        let work = tokio::task::spawn_blocking(move || answer(&database, &request));
+        let (database, turn) = (self.database.clone(), self.turn.clone());
         HttpConnectorFuture::new(async move {
+            let turn = turn.acquire_owned().await.expect("the semaphore is never closed");
+            // SQLite blocks. A caller that gives up does not stop the write: as on a network.
+            let work = tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                answer(&database, &request)
+            });
             work.await.map_err(|panic| ConnectorError::other(panic.into(), None))?
         })
     }

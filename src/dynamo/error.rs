@@ -143,7 +143,32 @@ where
     };
     let code = service.err().code().unwrap_or_default();
     let message = service.err().message().unwrap_or_default();
-    refusal(code, message)(Box::new(error))
+    refusal(code, message)(in_words(error))
+}
+
+/// What the store said, for logs and operators: the SDK would show its types.
+#[derive(Debug, thiserror::Error)]
+#[error("{code}: {message} (request {request})")]
+struct Said {
+    code: String,
+    message: String,
+    request: String,
+}
+
+/// The error as it is, or the store's own words.
+pub(crate) fn in_words<E, R>(error: SdkError<E, R>) -> Source
+where
+    E: StdError + ProvideErrorMetadata + Send + Sync + 'static,
+    R: std::fmt::Debug + Send + Sync + 'static,
+{
+    let SdkError::ServiceError(service) = &error else { return Box::new(error) };
+    let meta = service.err().meta();
+    let text = |text: Option<&str>| text.unwrap_or("without a name").to_owned();
+    Box::new(Said {
+        code: text(meta.code()),
+        message: text(meta.message()),
+        request: text(meta.extra("aws_request_id")),
+    })
 }
 
 /// What DynamoDB's error codes mean, in our words.
@@ -171,5 +196,5 @@ where
     E: StdError + ProvideErrorMetadata + Send + Sync + 'static,
     R: std::fmt::Debug + Send + Sync + 'static,
 {
-    if attempts.maybe_applied() { Error::Uncertain(Box::new(error)) } else { not_applied(error) }
+    if attempts.maybe_applied() { Error::Uncertain(in_words(error)) } else { not_applied(error) }
 }

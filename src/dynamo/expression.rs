@@ -11,7 +11,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde::Serialize;
 
 use crate::clock::Timestamp;
-use crate::dynamo::table::{Item, Table};
+use crate::dynamo::table::{Item, Table, TableSpec};
 
 /// An attribute of the records in a table, or one entry of a map in them.
 pub struct Column<T, V> {
@@ -250,6 +250,11 @@ enum Test {
     Compare(Path, &'static str, AttributeValue),
     SizeBelow(Path, u64),
     Contains(Path, AttributeValue),
+    /// It has these attributes with these values, and not those.
+    Is {
+        has: Vec<(String, AttributeValue)>,
+        lacks: Vec<String>,
+    },
     And(Box<Test>, Box<Test>),
     Or(Box<Test>, Box<Test>),
     Not(Box<Test>),
@@ -337,7 +342,24 @@ impl<T: Table> Condition<T> {
     }
 }
 
+/// What every change of a record writes: a record without these has not been changed.
+const MARKS: [&str; 4] = ["rev", "event_id", "given_day", "updated_at"];
+
 impl Clause {
+    /// That an item is still as it was read, with nothing of what it is to become; `None`: that there is none.
+    pub(crate) fn still(table: &TableSpec, before: Option<&Item>, next: &Item) -> Self {
+        let Some(before) = before else {
+            let expiry = table.expires.map(|name| Expiry { name, passes: true });
+            let there = Test::Exists(Path { name: table.hash.name, entry: None });
+            return Self { test: Some(Test::Not(Box::new(there))), expiry };
+        };
+        let mut has: Vec<_> = before.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        has.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        let new: BTreeSet<&str> = next.keys().map(String::as_str).chain(MARKS).collect();
+        let lacks = new.into_iter().filter(|name| !before.contains_key(*name)).map(str::to_owned).collect();
+        Self { test: Some(Test::Is { has, lacks }), expiry: None }
+    }
+
     pub(crate) fn render(&self, now: Timestamp, p: &mut Placeholders) -> String {
         let mut parts: Vec<String> = self.test.iter().map(|test| test.render(p)).collect();
         let Some(expiry) = &self.expiry else { return parts.concat() };
@@ -356,7 +378,11 @@ impl Test {
     /// Whether it holds when there is no record.
     fn holds_for_nothing(&self) -> bool {
         match self {
-            Self::Exists(_) | Self::Compare(..) | Self::SizeBelow(..) | Self::Contains(..) => false,
+            Self::Exists(_)
+            | Self::Compare(..)
+            | Self::SizeBelow(..)
+            | Self::Contains(..)
+            | Self::Is { .. } => false,
             Self::And(a, b) => a.holds_for_nothing() && b.holds_for_nothing(),
             Self::Or(a, b) => a.holds_for_nothing() || b.holds_for_nothing(),
             Self::Not(test) => !test.holds_for_nothing(),
@@ -374,6 +400,12 @@ impl Test {
                 format!("size({}) < {}", p.path(path), p.value(&size))
             }
             Self::Contains(path, value) => format!("contains({}, {})", p.path(path), p.value(value)),
+            Self::Is { has, lacks } => {
+                let has = has.iter().map(|(name, value)| format!("{} = {}", p.name(name), p.value(value)));
+                let mut parts: Vec<String> = has.collect();
+                parts.extend(lacks.iter().map(|name| format!("attribute_not_exists({})", p.name(name))));
+                parts.join(" AND ")
+            }
             Self::And(a, b) => format!("({} AND {})", a.render(p), b.render(p)),
             Self::Or(a, b) => format!("({} OR {})", a.render(p), b.render(p)),
             Self::Not(test) => format!("(NOT {})", test.render(p)),

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::ConsumedCapacity;
+use tokio::time::Instant;
 use tracing::debug;
 
 /// Read and write request units.
@@ -72,7 +73,19 @@ pub(crate) enum Outcome {
 type ByKind = BTreeMap<(&'static str, &'static str), Usage>;
 
 #[derive(Debug, Default)]
-pub(crate) struct Meter(Mutex<ByKind>);
+pub(crate) struct Meter {
+    by_kind: Mutex<ByKind>,
+    last: Mutex<Last>,
+}
+
+/// How the store did lately.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Last {
+    /// How long the last request took that was answered.
+    pub took: Option<Duration>,
+    /// When a request failed last, and what it was: the table and the operation.
+    pub failed: Option<(Instant, &'static str, &'static str)>,
+}
 
 tokio::task_local! {
     static MEASURED: Arc<Mutex<Units>>;
@@ -83,6 +96,8 @@ pub async fn measured<F: Future>(work: F) -> (F::Output, Units) {
     let units = Arc::new(Mutex::new(Units::default()));
     let output = MEASURED.scope(units.clone(), work).await;
     let units = *units.lock().unwrap_or_else(PoisonError::into_inner);
+    // A part of a larger piece of work that is measured too.
+    let _ = MEASURED.try_with(|sum| *sum.lock().unwrap_or_else(PoisonError::into_inner) += units);
     (output, units)
 }
 
@@ -97,7 +112,14 @@ impl Meter {
         let seconds = took.as_secs_f64();
         let (table, operation) = kind;
         debug!(table, operation, ?outcome, read = units.read, write = units.write, seconds, "store");
-        let mut by_kind = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        {
+            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            match outcome {
+                Outcome::Failed => last.failed = Some((Instant::now(), table, operation)),
+                Outcome::Ok | Outcome::Refused => last.took = Some(took),
+            }
+        }
+        let mut by_kind = self.by_kind.lock().unwrap_or_else(PoisonError::into_inner);
         let usage = by_kind.entry(kind).or_default();
         usage.requests += 1;
         usage.errors += u64::from(outcome == Outcome::Failed);
@@ -110,6 +132,10 @@ impl Meter {
     }
 
     pub(crate) fn usage(&self) -> ByKind {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.by_kind.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn last(&self) -> Last {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -21,14 +21,19 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::clock::{Clock, Timestamp};
 
+pub mod compare;
 pub mod conformance;
 pub mod connect;
 pub mod embedded;
 mod error;
+pub mod examine;
 mod expression;
 pub mod faults;
 mod meter;
+mod personal;
+mod privacy;
 mod query;
+pub mod raw;
 mod record;
 pub mod schema;
 #[cfg(test)]
@@ -36,10 +41,13 @@ pub(crate) mod storm;
 mod table;
 pub mod testing;
 mod transaction;
+mod trouble;
 
 pub use error::Error;
 pub use expression::{Column, Condition, Element, Number, Update};
-pub use meter::{BUCKETS, Units, Usage, measured};
+pub use meter::{BUCKETS, Last, Units, Usage, measured};
+pub use personal::{Depth, Erased, Place};
+pub use privacy::{Personal, Places, Privacy, Reach};
 pub use query::{Cursor, PAGES_MAX, Page, Query};
 pub use table::{Index, Item, Key, KeyAttribute, KeyKind, KeyPart, NoRange, Projection, Table, TableSpec};
 pub use transaction::{CONFIRM_FOR, Commit, Token, Transaction, WRITES_MAX};
@@ -154,9 +162,19 @@ impl Dynamo {
         tokio::time::sleep(pause).await;
     }
 
+    /// The clock by which records expire.
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
     /// The time by which records expire.
     pub fn now(&self) -> Timestamp {
         self.0.clock.now()
+    }
+
+    /// How long the last request took, and when one failed last.
+    pub fn last(&self) -> Last {
+        self.meter().last()
     }
 
     /// What the store was asked and what it cost, by table and operation, since the start.

@@ -1,4 +1,4 @@
-//! Creating tables, and comparing those that are there with those that are declared.
+//! Creating tables.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, AttributeValue, BillingMode, ConditionCheck, KeySchemaElement, KeyType,
-    LocalSecondaryIndex, Projection as SdkProjection, ProjectionType, ScalarAttributeType, TableDescription,
-    TableStatus, TimeToLiveSpecification, TimeToLiveStatus, TransactWriteItem,
+    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, LocalSecondaryIndex,
+    Projection as SdkProjection, ProjectionType, ScalarAttributeType, TableDescription, TableStatus,
+    TimeToLiveSpecification, TimeToLiveStatus,
 };
 use tokio::time::Instant;
 
@@ -19,23 +19,46 @@ use crate::dynamo::{Dynamo, Index, KeyAttribute, KeyKind, Projection, TableSpec}
 /// How long a new table may take to become usable; Amazon needs about ten seconds.
 const ACTIVE_WITHIN: Duration = Duration::from_secs(60);
 
+/// How long a table is waited for to tell what it is.
+const DESCRIBED_WITHIN: Duration = Duration::from_secs(15);
+
+/// What was done for one table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    pub table: String,
+    /// It was missing and is there now.
+    pub created: bool,
+    /// Its expiry was off and is on now.
+    pub expires: bool,
+}
+
+/// Tables are made and looked at before anybody waits for an answer, and some engines take a second for each.
+fn patient(limit: Duration) -> Builder {
+    let patience = TimeoutConfig::builder().operation_timeout(limit).operation_attempt_timeout(limit).build();
+    Builder::new().timeout_config(patience)
+}
+
 impl Dynamo {
     /// Creates the tables that are missing, with their indexes and expiry, and waits until they are
-    /// usable. Tables that exist are left as they are, except that their expiry is switched on.
-    pub async fn create_tables(&self, tables: &[TableSpec]) -> Result<(), Error> {
+    /// usable. Tables that exist are left as they are, except that their expiry is switched on. Tells what
+    /// was done for each, in the order given.
+    pub async fn create_tables(&self, tables: &[TableSpec]) -> Result<Vec<Made>, Error> {
+        let mut made = Vec::new();
         for table in tables {
-            self.create_table(table).await?;
+            let created = self.create_table(table).await?;
+            made.push(Made { table: self.table_name(table.name), created, expires: false });
         }
-        for table in tables {
+        for (table, made) in tables.iter().zip(&mut made) {
             self.wait_until_active(table).await?;
-            self.enable_expiry(table).await?;
+            made.expires = self.enable_expiry(table).await?;
         }
-        Ok(())
+        Ok(made)
     }
 
-    async fn create_table(&self, table: &TableSpec) -> Result<(), Error> {
+    /// Says whether it was this call that made it.
+    async fn create_table(&self, table: &TableSpec) -> Result<bool, Error> {
         if self.describe(table).await?.is_some() {
-            return Ok(());
+            return Ok(false);
         }
         let request = self.client().create_table().table_name(self.table_name(table.name));
         let request = request
@@ -43,19 +66,13 @@ impl Dynamo {
             .set_key_schema(Some(key_schema(table.hash, table.range)))
             .set_attribute_definitions(Some(attributes(table)))
             .set_local_secondary_indexes(indexes(table));
-        // Making a table may take longer than anything a person waits for.
-        let patience = TimeoutConfig::builder()
-            .operation_timeout(ACTIVE_WITHIN)
-            .operation_attempt_timeout(ACTIVE_WITHIN)
-            .build();
-        let patient = Builder::new().timeout_config(patience);
-        match request.customize().config_override(patient).send().await {
-            Ok(_) => Ok(()),
+        match request.customize().config_override(patient(ACTIVE_WITHIN)).send().await {
+            Ok(_) => Ok(true),
             // Another instance was faster.
             Err(SdkError::ServiceError(service))
                 if matches!(service.err(), CreateTableError::ResourceInUseException(_)) =>
             {
-                Ok(())
+                Ok(false)
             }
             Err(failed) => Err(not_applied(failed)),
         }
@@ -76,23 +93,24 @@ impl Dynamo {
         Ok(())
     }
 
-    async fn enable_expiry(&self, table: &TableSpec) -> Result<(), Error> {
-        let Some(expires) = table.expires else { return Ok(()) };
+    /// Says whether it was off.
+    async fn enable_expiry(&self, table: &TableSpec) -> Result<bool, Error> {
+        let Some(expires) = table.expires else { return Ok(false) };
         // DynamoDB refuses to enable what is enabled.
         if self.expiry(table).await?.is_some() {
-            return Ok(());
+            return Ok(false);
         }
         let specification = TimeToLiveSpecification::builder().attribute_name(expires).enabled(true);
         let request = self.client().update_time_to_live().table_name(self.table_name(table.name));
         let request = request
             .time_to_live_specification(specification.build().expect("both required fields are given"));
-        request.send().await.map_err(not_applied)?;
-        Ok(())
+        request.customize().config_override(patient(DESCRIBED_WITHIN)).send().await.map_err(not_applied)?;
+        Ok(true)
     }
 
-    async fn describe(&self, table: &TableSpec) -> Result<Option<TableDescription>, Error> {
+    pub(super) async fn describe(&self, table: &TableSpec) -> Result<Option<TableDescription>, Error> {
         let request = self.client().describe_table().table_name(self.table_name(table.name));
-        match request.send().await {
+        match request.customize().config_override(patient(DESCRIBED_WITHIN)).send().await {
             Ok(output) => Ok(output.table),
             Err(failed) => match failed.as_service_error() {
                 Some(error) if error.is_resource_not_found_exception() => Ok(None),
@@ -102,65 +120,15 @@ impl Dynamo {
     }
 
     /// The attribute by which records expire, if that is enabled.
-    async fn expiry(&self, table: &TableSpec) -> Result<Option<String>, Error> {
+    pub(super) async fn expiry(&self, table: &TableSpec) -> Result<Option<String>, Error> {
         let request = self.client().describe_time_to_live().table_name(self.table_name(table.name));
+        let request = request.customize().config_override(patient(DESCRIBED_WITHIN));
         let output = request.send().await.map_err(not_applied)?;
         let enabled = output.time_to_live_description.filter(|described| {
             let status = described.time_to_live_status();
             matches!(status, Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling))
         });
         Ok(enabled.and_then(|described| described.attribute_name))
-    }
-
-    /// Compares the tables that are there with those that are declared. Each difference is a sentence;
-    /// none means that they fit.
-    pub async fn check_tables(&self, tables: &[TableSpec]) -> Result<Vec<String>, Error> {
-        let mut differences = Vec::new();
-        for table in tables {
-            let name = self.table_name(table.name);
-            let Some(described) = self.describe(table).await? else {
-                differences.push(format!("The table {name} does not exist"));
-                continue;
-            };
-            let mut compare = |what: &str, found: String, expected: String| {
-                if found != expected {
-                    differences.push(format!("The table {name} has {what} {found}, expected {expected}"));
-                }
-            };
-            compare("the key", described_key(&described), expected_key(table));
-            compare("the local indexes", described_indexes(&described), expected_indexes(table));
-            let expiry = self.expiry(table).await?.unwrap_or_else(|| "none".to_owned());
-            compare("the expiry attribute", expiry, table.expires.unwrap_or("none").to_owned());
-        }
-        if let (true, Some(table)) = (differences.is_empty(), tables.first()) {
-            differences.extend(self.try_transaction(table).await?);
-        }
-        Ok(differences)
-    }
-
-    /// Every change is a transaction, and not every store that speaks DynamoDB's protocol has them. So one
-    /// that writes nothing is tried.
-    async fn try_transaction(&self, table: &TableSpec) -> Result<Option<String>, Error> {
-        let nothing = |attribute: KeyAttribute| match attribute.kind {
-            KeyKind::Number => AttributeValue::N("0".to_owned()),
-            KeyKind::Text => AttributeValue::S("mneme#check".to_owned()),
-        };
-        let keys = std::iter::once(table.hash).chain(table.range);
-        let check = ConditionCheck::builder()
-            .table_name(self.table_name(table.name))
-            .set_key(Some(keys.map(|key| (key.name.to_owned(), nothing(key))).collect()))
-            .condition_expression("attribute_not_exists(#key)")
-            .expression_attribute_names("#key", table.hash.name)
-            .build()
-            .expect("all that is required is given");
-        let check = TransactWriteItem::builder().condition_check(check).build();
-        match self.client().transact_write_items().transact_items(check).send().await.map_err(not_applied) {
-            Err(Error::Rejected(source)) => {
-                let why = source.source().map_or_else(|| source.to_string(), ToString::to_string);
-                Ok(Some(format!("The store refuses transactions, and every change is one: {why}")))
-            }
-            answer => answer.map(|_| None),
-        }
     }
 }
 
@@ -210,62 +178,4 @@ fn projection(projection: Projection) -> SdkProjection {
             .set_non_key_attributes(Some(names.iter().map(|name| (*name).to_owned()).collect())),
     }
     .build()
-}
-
-fn expected_key(table: &TableSpec) -> String {
-    let keys = std::iter::once(table.hash).chain(table.range);
-    let parts = keys.map(|attribute| format!("{} ({})", attribute.name, attribute.kind.letter()));
-    parts.collect::<Vec<_>>().join(", ")
-}
-
-fn described_key(table: &TableDescription) -> String {
-    let kind = |name: &str| {
-        let mut definitions = table.attribute_definitions().iter();
-        let definition = definitions.find(|definition| definition.attribute_name() == name);
-        definition.map_or("?", |definition| definition.attribute_type().as_str())
-    };
-    let parts = table.key_schema().iter().map(|key| {
-        let name = key.attribute_name();
-        format!("{name} ({})", kind(name))
-    });
-    parts.collect::<Vec<_>>().join(", ")
-}
-
-fn expected_indexes(table: &TableSpec) -> String {
-    let parts = table.indexes.iter().map(|index| {
-        let held = match index.projection {
-            Projection::All => ProjectionType::All.to_string(),
-            Projection::Keys => ProjectionType::KeysOnly.to_string(),
-            Projection::Include(names) => sorted(names.iter().map(|name| (*name).to_owned())),
-        };
-        format!("{} by {} with {held}", index.name, index.range.name)
-    });
-    described_list(parts)
-}
-
-fn described_indexes(table: &TableDescription) -> String {
-    let parts = table.local_secondary_indexes().iter().map(|index| {
-        let range = index.key_schema().last().map_or("?", |key| key.attribute_name());
-        let projection = index.projection();
-        let kind = projection.and_then(|projection| projection.projection_type());
-        let names = projection.map(|projection| projection.non_key_attributes()).unwrap_or_default();
-        let held = match kind {
-            Some(kind) if *kind != ProjectionType::Include => kind.to_string(),
-            _ => sorted(names.iter().cloned()),
-        };
-        format!("{} by {range} with {held}", index.index_name().unwrap_or("?"))
-    });
-    described_list(parts)
-}
-
-fn sorted(names: impl Iterator<Item = String>) -> String {
-    let mut names: Vec<_> = names.collect();
-    names.sort_unstable();
-    names.join(" ")
-}
-
-fn described_list(parts: impl Iterator<Item = String>) -> String {
-    let mut parts: Vec<_> = parts.collect();
-    parts.sort_unstable();
-    if parts.is_empty() { "none".to_owned() } else { parts.join("; ") }
 }

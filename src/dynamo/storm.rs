@@ -1,8 +1,10 @@
 //! Storms over single writes and transactions, each from a seed: what the helper says is true, whatever
-//! happened on the way. `STORM_SEEDS=1000..9000` runs others than the usual ones.
+//! happened on the way. `STORM_SEEDS=1000..9000` runs others than the usual ones, `MNEME_TEST_ENDPOINT` has them on
+//! the engine at that address.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures::future::join_all;
 use futures::stream::{self, StreamExt};
@@ -11,10 +13,13 @@ use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
+use crate::dynamo::connect::{EMBEDDED_TIMEOUT, Store, StoreConfig, connect};
 use crate::dynamo::embedded::Embedded;
 use crate::dynamo::faults::{Faults, Rates};
-use crate::dynamo::testing::{engine, over};
-use crate::dynamo::{Column, Commit, Condition, Dynamo, Error, Table, TableSpec, Token, Transaction, Update};
+use crate::dynamo::testing::{IMPATIENT, engine, over};
+use crate::dynamo::{
+    Column, Commit, Condition, Dynamo, Error, Patience, Table, TableSpec, Token, Transaction, Update,
+};
 
 /// Storms wait most of the time, for pauses and for the engine.
 const AT_ONCE: usize = 8;
@@ -33,22 +38,59 @@ pub(crate) async fn each_seed(usual: Range<u64>, storm: impl AsyncFn(u64)) {
     stream::iter(seeds).map(|seed| storm(seed)).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await;
 }
 
+/// The engine that all instances share: one in this process, or tables of a storm's own on another.
+enum Shore {
+    Here(Embedded),
+    There(Box<StoreConfig>),
+}
+
+impl Shore {
+    async fn with(tables: &[TableSpec]) -> Self {
+        let Ok(url) = std::env::var("MNEME_TEST_ENDPOINT") else { return Self::Here(engine(tables).await) };
+        static SHORES: AtomicU32 = AtomicU32::new(0);
+        let number = SHORES.fetch_add(1, Ordering::Relaxed);
+        let mut config = StoreConfig::new(Store::Endpoint { url, region: None });
+        config.table_prefix = format!("storm-{}-{number}-", std::process::id());
+        // An engine that is only slow must not look like one more fault.
+        config.patience = Patience { attempt: EMBEDDED_TIMEOUT, request: EMBEDDED_TIMEOUT, ..IMPATIENT };
+        let shore = Self::There(Box::new(config));
+        shore
+            .handle(&Faults::new())
+            .await
+            .create_tables(tables)
+            .await
+            .expect("a new prefix takes new tables");
+        shore
+    }
+
+    /// A handle as another process would have it, with faults of its own on the way.
+    async fn handle(&self, faults: &Faults) -> Dynamo {
+        match self {
+            Self::Here(engine) => over(engine, Clock::system(), faults),
+            Self::There(config) => {
+                let config = StoreConfig { faults: Some(faults.clone()), ..(**config).clone() };
+                connect(config).await.expect("connecting sends nothing").dynamo
+            }
+        }
+    }
+}
+
 /// Handles to one engine, as several processes would have them, each with a storm of its own.
 pub(crate) struct Sea {
-    engine: Embedded,
+    shore: Shore,
     faults: Vec<Faults>,
     pub(crate) instances: Vec<Dynamo>,
 }
 
 impl Sea {
     pub(crate) async fn stormy(tables: &[TableSpec], instances: usize, rng: &mut StdRng) -> Self {
-        let engine = engine(tables).await;
+        let shore = Shore::with(tables).await;
         let faults: Vec<_> = (0..instances).map(|_| Faults::new()).collect();
-        let instances = faults.iter().map(|faults| over(&engine, Clock::system(), faults)).collect();
+        let instances = join_all(faults.iter().map(|faults| shore.handle(faults))).await;
         for faults in &faults {
             faults.plan(rng.random(), Rates::STORMY.times(rng.random_range(1..=3)));
         }
-        Self { engine, faults, instances }
+        Self { shore, faults, instances }
     }
 
     /// Ends the storms, lets everything arrive that is under way, and gives a calm view of what is left.
@@ -57,7 +99,19 @@ impl Sea {
             faults.calm();
             faults.deliver_late().await;
         }
-        over(&self.engine, Clock::system(), &Faults::new())
+        self.shore.handle(&Faults::new()).await
+    }
+}
+
+/// Reads what belongs together: a mark that every change moves, and the rest, while the mark stands still. A slow
+/// engine may still be at work on a request that nobody waits for any more.
+pub(crate) async fn settled<M: PartialEq, A>(mark: impl AsyncFn() -> M, rest: impl AsyncFn() -> A) -> (M, A) {
+    loop {
+        let before = mark().await;
+        let read = rest().await;
+        if mark().await == before {
+            return (before, read);
+        }
     }
 }
 
@@ -137,7 +191,7 @@ async fn transfer(dynamo: &Dynamo, Transfer { number, from, to }: Transfer) -> T
 async fn transfers(seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed);
     let sea = Sea::stormy(TABLES, 2, &mut rng).await;
-    let calm = over(&sea.engine, Clock::system(), &Faults::new());
+    let calm = sea.shore.handle(&Faults::new()).await;
     for name in NAMES {
         calm.put(&Account { name: name.to_owned(), sum: START }).await.unwrap();
     }
@@ -153,13 +207,22 @@ async fn transfers(seed: u64) {
     let told = join_all(told).await;
     let calm = sea.calm().await;
 
+    let receipts = async || {
+        let numbers = 1..=TRANSFERS;
+        join_all(numbers.map(async |number| calm.get::<Receipt>(number).await.unwrap().is_some())).await
+    };
+    let sums = async || {
+        let sum = async |name: &&str| calm.get::<Account>((*name).to_owned()).await.unwrap().unwrap().sum;
+        join_all(NAMES.iter().map(sum)).await
+    };
+    let (receipts, sums) = settled(receipts, sums).await;
     let mut expected: BTreeMap<_, _> = NAMES.iter().map(|name| (*name, START)).collect();
     for number in 1..=TRANSFERS {
         let of_it = |(_, one): &&(usize, Transfer)| one.number == number;
         let one = deliveries.iter().find(of_it).expect("each is delivered").1;
         let told: Vec<_> =
             deliveries.iter().zip(&told).filter(|(d, _)| of_it(d)).map(|(_, told)| told).collect();
-        let done = calm.get::<Receipt>(number).await.unwrap().is_some();
+        let done = receipts[number as usize - 1];
         if done {
             *expected.get_mut(NAMES[one.from]).unwrap() -= 1;
             *expected.get_mut(NAMES[one.to]).unwrap() += 1;
@@ -168,10 +231,9 @@ async fn transfers(seed: u64) {
         let denied = told.iter().all(|told| **told == Told::NotDone);
         assert!(!(done && denied), "seed {seed}: {number} was said not to be done: {told:?}");
     }
-    for name in NAMES {
-        let account: Account = calm.get(name.to_owned()).await.unwrap().unwrap();
-        assert_eq!(account.sum, expected[name], "seed {seed}: {name} has what the receipts say");
-        assert!(account.sum >= 0, "seed {seed}: nobody gives what they have not");
+    for (name, sum) in NAMES.into_iter().zip(sums) {
+        assert_eq!(sum, expected[name], "seed {seed}: {name} has what the receipts say");
+        assert!(sum >= 0, "seed {seed}: nobody gives what they have not");
     }
 }
 

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::clock::Timestamp;
 use crate::dynamo::Error;
+use crate::dynamo::privacy::{Personal, attributes_of};
 
 /// A record as the store holds it.
 pub type Item = HashMap<String, AttributeValue>;
@@ -24,6 +25,8 @@ pub trait Table: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// DynamoDB deletes it hours or days later.
     const EXPIRES: Option<&'static str> = None;
     const INDEXES: &'static [Index] = &[];
+    /// What its records say about people, and where they are.
+    const PERSONAL: Personal = Personal::UNDECLARED;
     type Key: Key;
     fn key(&self) -> Self::Key;
 }
@@ -129,14 +132,17 @@ pub enum Projection {
     Include(&'static [&'static str]),
 }
 
-/// A table's name, keys and indexes, as data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A table's name, keys and indexes, and what it says about people, as data.
+#[derive(Clone, Copy, Debug)]
 pub struct TableSpec {
     pub name: &'static str,
     pub hash: KeyAttribute,
     pub range: Option<KeyAttribute>,
     pub expires: Option<&'static str>,
     pub indexes: &'static [Index],
+    pub personal: Personal,
+    /// The attributes that its record names.
+    pub attributes: fn() -> Vec<&'static str>,
 }
 
 impl TableSpec {
@@ -154,6 +160,8 @@ impl TableSpec {
             range,
             expires: T::EXPIRES,
             indexes: T::INDEXES,
+            personal: T::PERSONAL,
+            attributes: attributes_of::<T>,
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::dynamo::faults::Faults;
 use crate::dynamo::{Dynamo, Patience, TableSpec};
 
 /// Tests do not wait for a store that they took away themselves.
-const IMPATIENT: Patience = Patience {
+pub(crate) const IMPATIENT: Patience = Patience {
     confirm_for: Duration::from_millis(500),
     backoff: Duration::from_millis(1),
     backoff_max: Duration::from_millis(4),

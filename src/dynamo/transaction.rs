@@ -21,6 +21,7 @@ use crate::dynamo::Dynamo;
 use crate::dynamo::error::{self, Attempts, Error};
 use crate::dynamo::expression::{Changes, Clause, Condition, Placeholders, Update};
 use crate::dynamo::meter::{Outcome, Units};
+use crate::dynamo::raw::Swap;
 use crate::dynamo::table::{Item, Table, key_item, to_item};
 
 /// How long an unconfirmed transaction is sent again. A command has 8 seconds in all, of which reading
@@ -147,6 +148,18 @@ impl Transaction {
     /// Writes nothing, and blocks the others unless the condition holds.
     pub fn check<T: Table>(self, key: T::Key, condition: Condition<T>) -> Self {
         self.write::<T>(Ok(key_item::<T>(key)), Action::Check, Some(condition.into_clause()))
+    }
+
+    /// Puts an item in another's place, or takes it away, if what is there is what was read.
+    pub fn swap(mut self, swap: &Swap) -> Self {
+        let (item, action) = match &swap.after {
+            Some(after) => (after.clone(), Action::Put),
+            None => (swap.key(), Action::Delete),
+        };
+        let condition = Some(Clause::still(&swap.table, swap.before.as_ref(), &item));
+        let (table, expires) = (swap.table.name, swap.table.expires);
+        self.writes.push(Ok(Write { table, item, action, condition, expires }));
+        self
     }
 
     pub fn len(&self) -> usize {
@@ -348,7 +361,7 @@ fn canceled(failed: Failed, attempts: &Attempts) -> Error {
             canceled.cancellation_reasons().iter().find(|reason| reason.code() != Some("None"))
     {
         let (code, message) = (reason.code().unwrap_or_default(), reason.message().unwrap_or_default());
-        return error::refusal(code, message)(Box::new(failed));
+        return error::refusal(code, message)(error::in_words(failed));
     }
     error::failed_write(failed, attempts)
 }

@@ -92,14 +92,15 @@ pub async fn changes_since(
     dynamo.query(cursor.into_iter().fold(query, Query::resume)).await
 }
 
-/// The changes in a server, newest first, as far as the index holds them. Few may fit on a page.
+/// The changes in a server, newest first, as far as the index holds them; only those before an event, if one
+/// is given.
 pub async fn audit(
     dynamo: &Dynamo,
     server_id: u64,
-    by: Option<u64>,
-    cursor: Option<Cursor>,
+    before: Option<u64>,
+    limit: u32,
 ) -> Result<Page<Revision>, dynamo::Error> {
-    let query: Query<Revision, u64> = Query::by_index(BY_EVENT, server_id).newest_first().eventually();
-    let query = by.into_iter().fold(query, |query, by| query.filter(Condition::equals(BY, by)));
-    dynamo.query(cursor.into_iter().fold(query, Query::resume)).await
+    let query: Query<Revision, u64> =
+        Query::by_index(BY_EVENT, server_id).newest_first().eventually().limit(limit);
+    dynamo.query(before.into_iter().fold(query, Query::less)).await
 }

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::dynamo::Dynamo;
 use crate::dynamo::embedded::Embedded;
 use crate::dynamo::faults::{Fault, Faults};
-use crate::dynamo::storm::{Sea, each_seed};
+use crate::dynamo::storm::{Sea, each_seed, settled};
 use crate::dynamo::testing::{engine, over};
 
 const INSTANCES: usize = 2;
@@ -58,8 +58,9 @@ async fn storm(seed: u64) {
 }
 
 async fn check(seed: u64, dynamo: &Dynamo, told: &BTreeMap<i64, Vec<Told>>) {
-    let head: Option<Memo> = dynamo.get(key()).await.unwrap();
-    let mut rows = revisions(dynamo, &thing(), 100, None).await.unwrap().records;
+    let head = async || dynamo.get::<Memo>(key()).await.unwrap();
+    let rows = async || revisions(dynamo, &thing(), 100, None).await.unwrap().records;
+    let (head, mut rows) = settled(head, rows).await;
     rows.sort_unstable_by_key(|row| row.rev);
     let numbers: Vec<_> = rows.iter().map(|row| row.rev).collect();
     assert_eq!(numbers, (1..=rows.len() as u64).collect::<Vec<_>>(), "seed {seed}: one row a revision");

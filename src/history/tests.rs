@@ -256,7 +256,11 @@ async fn the_last_change_of_a_person_is_found() {
     assert_eq!(last(ANN, 2).await, None);
     let all = changes_since(&dynamo, 1, event(2), None).await.unwrap();
     assert_eq!(all.records.iter().map(|row| row.rev).collect::<Vec<_>>(), [2]);
-    assert_eq!(audit(&dynamo, 1, Some(ANN), None).await.unwrap().records.len(), 1);
+    let before = async |event| {
+        audit(&dynamo, 1, event, 10).await.unwrap().records.iter().map(|row| row.rev).collect::<Vec<_>>()
+    };
+    assert_eq!(before(None).await, [2, 1]);
+    assert_eq!(before(Some(event(2))).await, [1]);
 }
 
 #[tokio::test]

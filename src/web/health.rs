@@ -34,10 +34,12 @@ pub fn health(services: Arc<Services>) -> Router {
 }
 
 async fn ready(State(services): State<Arc<Services>>) -> impl IntoResponse {
-    if services.health.ready() {
-        (StatusCode::OK, "ready\n")
-    } else {
+    if !services.health.ready() {
         (StatusCode::SERVICE_UNAVAILABLE, "not connected\n")
+    } else if services.bans.instance().is_none() {
+        (StatusCode::SERVICE_UNAVAILABLE, "the list of bans is not loaded\n")
+    } else {
+        (StatusCode::OK, "ready\n")
     }
 }
 

@@ -8,8 +8,10 @@ mod assets;
 mod chat;
 mod health;
 mod local;
+mod probe;
 
 pub use health::{health, serve};
+pub use probe::ask_health;
 
 use axum::Router;
 

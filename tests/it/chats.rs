@@ -10,15 +10,16 @@
 //!
 //! A line in a log is spoken by somebody, `/` is the same as a slash command (`@bob` is a person, `#4` a number, `!yes` a
 //! switch), `=` is what the bot answers. `⏎` is a line break. Where there is no slash form, the slash door uses the
-//! text. Times are written `<t>`. With the variable `MNEME_CHATS` set to `write`, the answers are written into
+//! text. Times are written `<t>`, codes of reminders `code`. With the variable `MNEME_CHATS` set to `write`, the answers are written into
 //! the file as they are, for a person to read in the diff.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use mneme::context::Instance;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Discord, Person, people_server, start};
+use crate::harness::{Answer, Discord, Person, instance, memory, people_server, start, without_times};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Door {
@@ -149,13 +150,16 @@ fn plain(discord: &Discord, answer: &Answer) -> String {
     let text = PEOPLE.iter().fold(answer.text(), |text, name| {
         text.replace(&format!("<@{}>", discord.id(name)), &format!("@{name}"))
     });
-    let mut plain = String::new();
-    for (place, piece) in text.split("<t:").enumerate() {
-        let after = if place == 0 { piece } else { piece.split_once('>').map_or("", |(_, after)| after) };
-        plain.push_str(if place == 0 { "" } else { "<t>" });
-        plain.push_str(after);
+    without_codes(without_times(&text).replace('\n', "⏎"))
+}
+
+/// What a reminder is called by depends on its event: written as `code`.
+fn without_codes(text: String) -> String {
+    if !["⏰", "🗑️", "💤"].iter().any(|mark| text.starts_with(mark)) {
+        return text;
     }
-    plain.replace('\n', "⏎")
+    let is_code = |span: &str| span.len() == 4 && span.bytes().all(|b| b.is_ascii_alphanumeric());
+    text.split('`').map(|span| if is_code(span) { "code" } else { span }).collect::<Vec<_>>().join("`")
 }
 
 async fn played_through_every_door(name: &str) {
@@ -209,6 +213,74 @@ async fn memories_belong_to_people() {
 }
 
 #[tokio::test]
+async fn sparkles_are_given_and_taken_back() {
+    played_through_every_door("sparkles.chat").await;
+}
+
+#[tokio::test]
+async fn boards_rank_people() {
+    played_through_every_door("boards.chat").await;
+}
+
+#[tokio::test]
+async fn statistics_are_told() {
+    played_through_every_door("stats.chat").await;
+}
+
+#[tokio::test]
 async fn small_commands_answer() {
     played_through_every_door("small.chat").await;
+}
+
+#[tokio::test]
+async fn reminders_are_made_and_cancelled() {
+    played_through_every_door("remind.chat").await;
+}
+
+#[tokio::test]
+async fn a_server_decides() {
+    played_through_every_door("control.chat").await;
+}
+
+#[tokio::test]
+async fn rules_narrow_and_widen() {
+    played_through_every_door("rules.chat").await;
+}
+
+#[tokio::test]
+async fn songs_are_queued() {
+    played_through_every_door("play.chat").await;
+}
+
+#[tokio::test]
+async fn cooldowns_are_taken() {
+    played_through_every_door("cooldown.chat").await;
+}
+
+#[tokio::test]
+async fn people_see_what_is_kept_about_them() {
+    played_through_every_door("privacy.chat").await;
+}
+
+#[tokio::test]
+async fn people_are_blocked_and_changes_are_listed() {
+    played_through_every_door("block.chat").await;
+}
+
+#[tokio::test]
+async fn owners_do_what_only_they_can() {
+    let discord = Discord::start().await;
+    let server = |name: &str| {
+        discord.simulator.change(|world| {
+            people_server(world, name);
+            world.guild(name).id()
+        })
+    };
+    let admin_guilds = ["zoo", "farm", "park"].map(server).to_vec();
+    let owners = Instance { bot_owners: vec![discord.id("olga")], admin_guilds, ..instance() };
+    let bot = discord.bot(memory().await, owners).await;
+    discord.called("PUT /applications/{a}/guilds/{g}/commands", 3).await;
+    played(&discord, "owners-only.chat").await;
+    bot.stop().await;
+    discord.end().await;
 }

@@ -20,8 +20,15 @@ pub fn mneme(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command 
 
 /// `mneme run` on a simulated Discord, with its store in a folder.
 pub fn run_on(discord: &Discord, data: &Path) -> Command {
-    let mut command = mneme(["run", "--store", "embedded", "--discord-pacing", "off", "--data-dir"]);
+    let mut command = run_over(discord, ["--store", "embedded", "--data-dir"]);
     command.arg(data);
+    command
+}
+
+/// `mneme run` on a simulated Discord, over the store that these arguments name.
+pub fn run_over<const N: usize>(discord: &Discord, store: [&str; N]) -> Command {
+    let mut command = mneme(["run", "--discord-pacing", "off"]);
+    command.args(store);
     command.env("DISCORD_TOKEN", discord.simulator.token());
     command.env("DISCORD_API_URL", discord.simulator.url());
     command
@@ -79,7 +86,8 @@ impl Mneme {
     pub async fn is_ready(&mut self) {
         let waits = |written: &[String]| {
             let said = |words: &str| written.iter().any(|line| line.contains(words));
-            !(said(" connected") && said("registered slash commands"))
+            // With its module: others speak of connections too, when they are let.
+            !(said("bot::session: connected") && said("registered slash commands"))
         };
         while waits(&self.written) {
             if self.line().await.is_none() {

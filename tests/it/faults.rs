@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use futures::stream::{self, StreamExt};
 use mneme::clock::Clock;
 use mneme::commands::ALL;
-use mneme::context::Place;
+use mneme::context::{Instance, Place};
 use mneme::dynamo::Dynamo;
 use mneme::dynamo::connect::Connected;
 use mneme::dynamo::embedded::Embedded;
@@ -37,6 +37,7 @@ fn store(engine: &Embedded, faults: &Faults) -> Connected {
     Connected {
         dynamo: over(engine, Clock::system(), faults),
         embedded: Some(engine.clone()),
+        way: None,
         description: "embedded (in memory)".into(),
     }
 }
@@ -108,6 +109,29 @@ const READING: &[&str] = &[
     ".mem diff wifi",
     ".mem diff wifi 1 2",
     ".mem show wifi at 2020-01-01",
+    ".show sparkles",
+    ".show sparkles @bob",
+    ".sparkles given @bob",
+    ".sparkles log",
+    ".play queue",
+    ".play stats",
+    ".stop",
+    ".settings",
+    ".rules",
+    ".rules test @bob ping",
+    ".sparkles top",
+    ".leaderboard memories",
+    ".leaderboard commands week",
+    ".stats",
+    ".stats here",
+    ".stats me",
+    ".stats @bob",
+    ".stats command rem",
+    ".reminders",
+    ".timezone",
+    ".privacy",
+    ".blocked",
+    ".audit",
 ];
 
 /// Everything that changes something.
@@ -126,12 +150,37 @@ const CHANGING: &[&str] = &[
     ".mem unlock wifi",
     ".mem give wifi @bob",
     ".mem claim wifi",
+    ".sparkle @bob for tea",
+    ".sparkles undo",
+    ".sparkles undo 123456789012345678",
+    ".play lofi beats",
+    ".play next lofi beats",
+    ".skip",
+    ".settings set memories owned",
+    ".settings reset memories",
+    ".prefix ?",
+    ".allow rem @bob",
+    ".deny rem @bob",
+    ".rules remove 1",
+    ".cooldown ping 30s",
+    ".remind me in 2h to stretch",
+    ".remind me at 9:00 to stretch",
+    ".remind here in 2h to stretch",
+    ".reminder cancel 7f3k",
+    ".reminder snooze 7f3k 1h",
+    ".timezone Europe/Berlin",
+    ".privacy stats off",
+    ".privacy export",
+    ".block @bob",
+    ".unblock @bob",
 ];
 
 /// No command with records is left out above.
 fn assert_complete() {
     for feature in ALL.iter().filter(|feature| !feature.tables.is_empty()) {
-        for command in feature.commands.iter().filter(|command| command.place == Place::Server) {
+        for command in
+            feature.commands.iter().filter(|command| command.place == Place::Server && !command.offline)
+        {
             let mut lines = READING.iter().chain(CHANGING);
             let there = command.prefix.is_empty()
                 || lines.any(|line| command.prefix.iter().any(|words| line[1..].starts_with(words)));
@@ -151,37 +200,39 @@ async fn with_the_store_away_nothing_is_claimed_and_nothing_changes() {
     let (log, _guard) = Log::start();
     let (engine, faults, discord) = (engine(&tables::all()).await, Faults::new(), Discord::start().await);
     let zoo = discord.simulator.change(|world: &mut World| world.guild("zoo").id());
-    let [mo, bob] = ["mo", "bob"].map(|name| discord.person("zoo", "cats", name));
+    // Olga owns the server: nothing is refused her for want of rights.
+    let [olga, bob] = ["olga", "bob"].map(|name| discord.person("zoo", "cats", name));
     let before = discord.bot(store(&engine, &Faults::new()), instance()).await;
-    mo.says(".remember wifi is guest").await;
-    let appended = mo.asks(".mem append wifi is password cats").await;
-    let history = mo.asks(".mem history wifi").await;
+    olga.says(".remember wifi is guest").await;
+    let appended = olga.asks(".mem append wifi is password cats").await;
+    let history = olga.asks(".mem history wifi").await;
     before.stop().await;
 
     // A new instance has nothing in its memory to answer from, except what the server allows.
     let clear = over(&engine, Clock::system(), &Faults::new());
     let stored = everything_in(&clear, zoo).await;
-    let bot = discord.bot(store(&engine, &faults), instance()).await;
-    mo.says(".ping").await;
+    let bot = discord.bot(store(&engine, &faults), Instance { play_servers: vec![zoo], ..instance() }).await;
+    olga.says(".ping").await;
     faults.set_away(true);
     let mut said = Vec::new();
     for line in READING {
-        said.push((*line, TRY_AGAIN, mo.says(line).await));
+        let answer = olga.says(&line.replace("@bob", &format!("<@{}>", bob.id))).await;
+        said.push((*line, TRY_AGAIN, answer));
     }
     for line in CHANGING {
-        let answer = mo.says(&line.replace("@bob", &format!("<@{}>", bob.id))).await;
+        let answer = olga.says(&line.replace("@bob", &format!("<@{}>", bob.id))).await;
         said.push((*line, NOTHING_CHANGED, answer));
     }
     let key = ("key", json!("wifi"));
-    said.push(("/rem get", TRY_AGAIN, mo.slash("rem get", std::slice::from_ref(&key)).await.text()));
-    said.push(("/mem raw", TRY_AGAIN, mo.slash("mem raw", std::slice::from_ref(&key)).await.text()));
-    said.push(("/forget", NOTHING_CHANGED, mo.slash("forget", std::slice::from_ref(&key)).await.text()));
-    said.push(("/undo", NOTHING_CHANGED, mo.slash("undo", &[]).await.text()));
+    said.push(("/rem get", TRY_AGAIN, olga.slash("rem get", std::slice::from_ref(&key)).await.text()));
+    said.push(("/mem raw", TRY_AGAIN, olga.slash("mem raw", std::slice::from_ref(&key)).await.text()));
+    said.push(("/forget", NOTHING_CHANGED, olga.slash("forget", std::slice::from_ref(&key)).await.text()));
+    said.push(("/undo", NOTHING_CHANGED, olga.slash("undo", &[]).await.text()));
     let value = ("value", json!("hot"));
-    said.push(("/rem set", NOTHING_CHANGED, mo.slash("rem set", &[key, value]).await.text()));
-    said.push(("Undo", NOTHING_CHANGED, mo.presses(&appended, "Undo").await.text()));
+    said.push(("/rem set", NOTHING_CHANGED, olga.slash("rem set", &[key, value]).await.text()));
+    said.push(("Undo", NOTHING_CHANGED, olga.presses(&appended, "Undo").await.text()));
     let first = first_choice(&history.0);
-    said.push(("Restore", NOTHING_CHANGED, mo.chooses(&history, &first.0, &first.1).await.text()));
+    said.push(("Restore", NOTHING_CHANGED, olga.chooses(&history, &first.0, &first.1).await.text()));
     for (what, expected, answer) in &said {
         assert_eq!(plain(answer), *expected, "{what}");
         let line = log.line_of(answer);
@@ -190,7 +241,7 @@ async fn with_the_store_away_nothing_is_claimed_and_nothing_changes() {
 
     faults.set_away(false);
     assert_eq!(everything_in(&clear, zoo).await, stored, "something was written");
-    assert_eq!(mo.says(".rem wifi").await, "guest\npassword cats", "it is there again");
+    assert_eq!(olga.says(".rem wifi").await, "guest\npassword cats", "it is there again");
     bot.stop().await;
     discord.end().await;
 }
@@ -207,10 +258,11 @@ fn first_choice(message: &Value) -> (String, String) {
 const UNKNOWN: &str =
     "❓ I could not find out whether that was saved (ref ....). Please look before you repeat it";
 
-/// How often the store was asked something so far.
+/// How often the store was asked something so far, except what is due: that is asked by itself.
 fn reads(dynamo: &Dynamo) -> u64 {
     let usage = dynamo.usage();
-    let reads = usage.iter().filter(|((_, operation), _)| *operation != "transact");
+    let by_command = |table: &str| !matches!(table, "due" | "botdata");
+    let reads = usage.iter().filter(|((table, operation), _)| *operation != "transact" && by_command(table));
     reads.map(|(_, usage)| usage.requests).sum()
 }
 

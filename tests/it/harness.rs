@@ -5,15 +5,20 @@
 //! whatever the simulated Discord does not expect of a bot.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures::stream::{self, BoxStream, StreamExt};
 use mneme::bot::{self, Exit, Patience};
+use mneme::clock::Clock;
 use mneme::context::Instance;
 use mneme::dynamo::connect::{Connected, Store, StoreConfig, connect};
+use mneme::dynamo::embedded::Embedded;
+use mneme::dynamo::faults::Faults;
+use mneme::dynamo::testing::over;
 use mneme::sim::{Act, ActError, Id, Record, Seen, Simulator, World};
 use mneme::tasks::Tasks;
-use mneme::{playground, run, tables, telemetry};
+use mneme::{dynamo, playground, run, tables, telemetry};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::{interval, timeout};
@@ -30,7 +35,8 @@ pub fn rounds(usual: usize) -> usize {
     usual * number("MNEME_ROUNDS").unwrap_or(1)
 }
 
-fn number<N: std::str::FromStr>(variable: &str) -> Option<N> {
+/// What a variable says, if it is set.
+pub fn number<N: std::str::FromStr>(variable: &str) -> Option<N> {
     let text = std::env::var(variable).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} is a number, not {text:?}")))
 }
@@ -64,10 +70,27 @@ pub fn instance() -> Instance {
     Instance { default_prefix: ".".into(), max_memories: 10_000, ..Instance::default() }
 }
 
-/// An empty store in memory, with all tables.
+/// An empty store in memory, with all tables; with the variable `MNEME_TEST_ENDPOINT`, on the engine at that address.
 pub async fn memory() -> Connected {
-    let connected = connect(StoreConfig::new(Store::Memory)).await.expect("memory needs nothing");
-    connected.dynamo.create_tables(&tables::all()).await.expect("a new engine takes new tables");
+    match std::env::var("MNEME_TEST_ENDPOINT") {
+        Ok(url) => empty(Store::Endpoint { url, region: None }).await,
+        Err(_) => empty(Store::Memory).await,
+    }
+}
+
+/// All tables, empty, in a store that may have others.
+pub async fn empty(store: Store) -> Connected {
+    static STORES: AtomicU32 = AtomicU32::new(0);
+    let mut config = StoreConfig::new(store);
+    config.table_prefix = format!("it-{}-{}-", std::process::id(), STORES.fetch_add(1, Ordering::Relaxed));
+    if matches!(config.store, Store::Endpoint { .. }) {
+        // What is asked is what the bot replies, not how busy the machine is.
+        let patience = dynamo::Patience::DEFAULT;
+        config.patience =
+            dynamo::Patience { attempt: PATIENCE, request: PATIENCE, confirm_for: PATIENCE, ..patience };
+    }
+    let connected = connect(config).await.expect("the store opens");
+    connected.dynamo.create_tables(&tables::all()).await.expect("a new prefix takes new tables");
     connected
 }
 
@@ -83,6 +106,16 @@ pub async fn start_impatient(world: World) -> Stage {
     let discord = Discord::with(world).await;
     let bot = discord.bot_with(discord.impatient(), memory().await, instance()).await;
     Stage { discord, bot }
+}
+
+/// A handle to an engine, by a clock that is ahead by this much, as an instance on another machine has it.
+pub fn store_ahead(engine: &Embedded, ahead: Duration) -> Connected {
+    Connected {
+        dynamo: over(engine, Clock::ahead(ahead), &Faults::new()),
+        embedded: Some(engine.clone()),
+        way: None,
+        description: "embedded (in memory)".into(),
+    }
 }
 
 /// The world that tests play in.
@@ -330,6 +363,17 @@ impl Answer {
     }
 }
 
+/// A text whose times are all the same: `<t:1900000000:R>` is `<t>`.
+pub fn without_times(text: &str) -> String {
+    let mut plain = String::new();
+    for (place, piece) in text.split("<t:").enumerate() {
+        let after = if place == 0 { piece } else { piece.split_once('>').map_or("", |(_, after)| after) };
+        plain.push_str(if place == 0 { "" } else { "<t>" });
+        plain.push_str(after);
+    }
+    plain
+}
+
 pub fn id(value: &Value) -> Id {
     value.as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{value} is no id"))
 }
@@ -384,11 +428,20 @@ impl Person<'_> {
         wait(seen, |t, d| t == "MESSAGE_CREATE" && d["message_reference"]["message_id"] == said).await
     }
 
-    /// A slash command by its path, `rem set`; a user option is `{"user": id}`.
+    /// A slash command by its path, `rem set`; a user option is `{"user": id}`, a channel `{"channel": id}`.
     pub async fn slash(&self, path: &str, options: &[(&str, Value)]) -> Answer {
         let mut seen = self.watch();
         let interaction = self.call(path, options);
         self.response(&mut seen, interaction, None).await
+    }
+
+    /// The same, unless their client does not show the command or takes these options.
+    pub async fn tries_slash(&self, path: &str, options: &[(&str, Value)]) -> Option<Answer> {
+        let mut seen = self.watch();
+        let (command, options) = nested(path, options, None);
+        let act = Act::Slash { channel: self.channel, command, options, files: Vec::new() };
+        let interaction = id(&self.act(act).ok()?["interaction"]);
+        Some(self.response(&mut seen, interaction, None).await)
     }
 
     /// The suggestions while somebody types into an option.
@@ -426,6 +479,14 @@ impl Person<'_> {
         let act = Act::Menu { channel: self.channel, message, command: menu.to_owned() };
         let interaction = id(&self.act(act).expect("the menu is there")["interaction"]);
         self.modal(&mut seen, interaction).await
+    }
+
+    /// The same where it is refused.
+    pub async fn opens_refused(&self, menu: &str, message: Id) -> Answer {
+        let mut seen = self.watch();
+        let act = Act::Menu { channel: self.channel, message, command: menu.to_owned() };
+        let interaction = id(&self.act(act).expect("the menu is there")["interaction"]);
+        self.response(&mut seen, interaction, None).await
     }
 
     /// A slash command that answers with a modal.
@@ -547,6 +608,9 @@ fn nested(path: &str, options: &[(&str, Value)], focused: Option<&str>) -> (Stri
             let (kind, value) = match value {
                 Value::Number(_) => (4, value.clone()),
                 Value::Bool(_) => (5, value.clone()),
+                Value::Object(fields) if fields.contains_key("channel") => {
+                    (7, json!(fields["channel"].to_string()))
+                }
                 Value::Object(fields) => (6, json!(fields["user"].to_string())),
                 _ => (3, value.clone()),
             };

@@ -11,7 +11,7 @@ const SECRET: &str = "the treasure lies under the oak";
 const KEY: &str = "treasure";
 
 /// Every option filled in with what would find the secret, were it in reach.
-fn options(command: &Command, person: u64) -> Vec<(&'static str, Value)> {
+pub fn options(command: &Command, person: u64, channel: u64) -> Vec<(&'static str, Value)> {
     let value = |kind: Kind, name: &str| match (kind, name) {
         (Kind::Text, "key" | "text" | "word" | "new") => json!(KEY),
         (Kind::Text, "command") => json!("mem"),
@@ -19,7 +19,9 @@ fn options(command: &Command, person: u64) -> Vec<(&'static str, Value)> {
         (Kind::Text, _) => json!("something else"),
         (Kind::Integer { min, .. }, _) => json!(min.max(1)),
         (Kind::Bool, _) => json!(false),
+        (Kind::Choice(choices), _) => json!(choices[0]),
         (Kind::Person, _) => json!({ "user": person }),
+        (Kind::Channel, _) => json!({ "channel": channel }),
     };
     command.options.iter().map(|option| (option.name, value(option.kind, option.name))).collect()
 }
@@ -31,6 +33,9 @@ async fn no_command_shows_what_another_server_taught() {
     assert!(there.says(&format!(".rem {KEY} is {SECRET}")).await.starts_with('✅'));
     there.says(&format!(".mem append {KEY} is {SECRET}")).await;
     there.says(&format!(".mem alias gold = {KEY}")).await;
+    let bob = stage.discord.id("bob");
+    let thanked = there.says(&format!(".sparkle <@{bob}> for {SECRET}")).await;
+    assert!(thanked.starts_with('✨'), "{thanked}");
     // Olga owns both servers, so nothing is kept from her here by rank.
     let here = stage.person("zoo", "cats", "olga");
     let direct = stage.discord.direct("olga");
@@ -40,9 +45,16 @@ async fn no_command_shows_what_another_server_taught() {
     };
     for command in ALL.iter().flat_map(|feature| feature.commands) {
         for words in command.prefix {
-            for rest in
-                [KEY, "gold", "1", &format!("{KEY} 1 2"), &format!("{KEY} at 1"), &format!("x = {KEY}")]
-            {
+            for rest in [
+                KEY,
+                "gold",
+                "1",
+                &format!("{KEY} 1 2"),
+                &format!("{KEY} at 1"),
+                &format!("x = {KEY}"),
+                &format!("<@{bob}>"),
+                "",
+            ] {
                 if command.place == Place::Anywhere && !command.options.is_empty() && *words == "echo" {
                     continue;
                 }
@@ -52,11 +64,11 @@ async fn no_command_shows_what_another_server_taught() {
             }
         }
         for path in command.slash {
-            if ["mem edit", "rem set", "remember"].contains(path) {
-                // They would open a modal or teach this server the key; below they come by text.
+            if path.starts_with("admin ") || ["mem edit", "rem set", "remember"].contains(path) {
+                // `/admin` is in the servers of the owners only. The others would open a modal or teach this server the key; below they come by text.
                 continue;
             }
-            leaks(path, &here.slash(path, &options(command, here.id)).await.text());
+            leaks(path, &here.slash(path, &options(command, here.id, here.channel)).await.text());
         }
     }
     let suggested = here.types("rem get", "key", "go").await;

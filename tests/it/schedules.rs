@@ -93,14 +93,7 @@ impl Instance {
 
 /// May undo what others did.
 fn moderator(id: u64) -> Caller {
-    Caller {
-        id,
-        name: "mo".into(),
-        moderator: true,
-        admin: false,
-        mentions_everyone: false,
-        bot_owner: false,
-    }
+    Caller { id, name: "mo".into(), moderator: true, admin: false, ..Caller::default() }
 }
 
 fn any_change(rng: &mut StdRng, n: usize) -> Ask {

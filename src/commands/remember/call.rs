@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use crate::cause::Cause;
 use crate::clock::Timestamp;
 use crate::context::{Context, Door, Error, Result, Services, refuse};
@@ -39,6 +41,8 @@ pub struct Call {
     pub attachments: bool,
     pub door: Door,
     pub policy: Policy,
+    /// The server's zone.
+    pub zone: TimeZone,
 }
 
 /// What the server's settings say about memories.
@@ -101,6 +105,7 @@ impl Call {
             attachments: ctx.has_attachments,
             door: ctx.door,
             policy: ctx.settings.as_ref().into(),
+            zone: ctx.settings.zone(),
         }
     }
 

@@ -157,6 +157,7 @@ pub fn value_input(value: &str) -> Input {
         placeholder: String::new(),
         max_length: VALUE_CHARS_MAX as u16,
         paragraph: true,
+        required: true,
     }
 }
 

@@ -102,10 +102,7 @@ fn displayed(typed: &str) -> String {
     shown
 }
 
-/// What people typed, as it is kept: Unix line ends, and of the control characters only line break and tab.
-pub fn clean(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
-}
+pub use crate::markdown::clean;
 
 /// Control characters other than the white space among them.
 fn is_stray_control(c: char) -> bool {

@@ -22,6 +22,8 @@ const ENTRY_BYTES: usize = 120;
 #[derive(Clone, Debug, Default)]
 pub struct List {
     entries: BTreeMap<Arc<str>, Entry>,
+    /// How many entries are other names.
+    aliases: usize,
     /// The last revision of what was seen to be forgotten, so that nothing older brings it back.
     gone: BTreeMap<Box<str>, u64>,
 }
@@ -61,7 +63,7 @@ impl List {
             return;
         }
         if record.is_forgotten() {
-            self.entries.remove(key);
+            self.take_out(key);
             self.gone.insert(key.into(), record.rev);
             return;
         }
@@ -76,12 +78,15 @@ impl List {
             rev: record.rev,
             recalls: self.entries.get(key).map_or(0, |known| known.recalls),
         };
+        self.take_out(key);
+        self.aliases += usize::from(entry.alias_of.is_some());
         self.entries.insert(key.into(), entry);
     }
 
     /// The key is not in the table any more.
     pub fn take_out(&mut self, key: &str) {
-        self.entries.remove(key);
+        let known = self.entries.remove(key);
+        self.aliases -= usize::from(known.is_some_and(|entry| entry.alias_of.is_some()));
     }
 
     /// The last known revision of a key; 0 if nothing is known of it.
@@ -126,6 +131,11 @@ impl List {
     /// Memories without their other names, in the order of keys.
     pub fn memories(&self) -> impl Iterator<Item = Found<'_>> {
         self.iter().filter(|found| found.entry.alias_of.is_none())
+    }
+
+    /// How many memories there are.
+    pub fn memory_count(&self) -> usize {
+        self.entries.len() - self.aliases
     }
 
     /// The other names of a memory.
@@ -305,6 +315,7 @@ mod tests {
         assert_eq!(keys(list.search("wlan")), ["wlan"]);
         assert_eq!(keys(list.names_of("wifi").collect()), ["wlan"]);
         assert_eq!(keys(list.memories().collect()), ["wifi"]);
+        assert_eq!(list.memory_count(), 1);
         list.take_out("wifi");
         assert_eq!(keys(list.search("wlan")), [] as [&str; 0]);
     }

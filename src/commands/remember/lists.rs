@@ -202,6 +202,14 @@ impl Lists {
         }
     }
 
+    /// What is known of a server is not so any more: the next use reads it anew.
+    pub fn let_go(&self, server_id: u64) {
+        if let Some(kept) = self.kept().servers.get_mut(&server_id) {
+            kept.list = None;
+            kept.loaded_at = Timestamp::from_seconds(0);
+        }
+    }
+
     pub fn recalled(&self, server_id: u64, key: &str) {
         let mut kept = self.kept();
         let list = kept.servers.get_mut(&server_id).and_then(|kept| kept.list.as_mut());

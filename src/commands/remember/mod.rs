@@ -22,22 +22,24 @@ mod undo;
 mod view;
 mod when;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Timestamp;
 use crate::context::{
-    Answer, Args, Command, Context, Control, Error, Feature, Input, Kind, Level, Menu, Modal, Param, Place,
-    Reply, Result, Services, Target, Undo, not_a_person, refuse,
+    Answer, Args, Command, Context, Control, Error, Feature, Input, Kind, Level, Menu, Modal, Param, Pays,
+    Place, Reply, Result, Services, Target, Undo, not_a_person, refuse,
 };
 use crate::counts::{Counts, Tally};
-use crate::dynamo::TableSpec;
+use crate::dynamo::{Query, TableSpec};
 
 use browse::View;
 use call::Call;
-use key::Key;
-use record::Remembered;
+pub use key::Key;
+pub use record::{KIND, Remembered};
 
 pub const FEATURE: Feature = Feature {
     name: "remember",
@@ -45,14 +47,17 @@ pub const FEATURE: Feature = Feature {
     controls: CONTROLS,
     menus: &[Menu {
         name: "Remember this",
+        command: "remember",
         place: Place::Server,
         run: |_, target| Box::pin(async move { remember_this(&target) }),
     }],
     tables: &[TableSpec::of::<Remembered>(), TableSpec::of::<Tally>()],
     undo: &[Undo {
-        kind: record::KIND,
+        kind: KIND,
+        command: "mem undo",
         run: |ctx, row| Box::pin(async move { undo::undo(&Call::of(&ctx), row).await }),
     }],
+    jobs: &[],
     background: Some(background),
 };
 
@@ -66,6 +71,7 @@ const COMMANDS: &[Command] = &[
     Command {
         prefix: &["remember", "rem"],
         slash: &["rem set", "remember"],
+        pays: Pays::WithItsChange,
         summary: "Remember something, or look it up",
         usage: "<key> [is <value>]",
         options: &[
@@ -78,6 +84,11 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         slash: &["rem get"],
+        same_as: |args| match (args.maybe_text("at"), args.flag("raw")) {
+            (Some(_), _) => Some("mem show"),
+            (None, true) => Some("mem raw"),
+            (None, false) => Some("remember"),
+        },
         summary: "Look up what I remember",
         usage: "<key>",
         options: &[
@@ -91,6 +102,7 @@ const COMMANDS: &[Command] = &[
     Command {
         prefix: &["forget"],
         slash: &["forget"],
+        pays: Pays::WithItsChange,
         summary: "Forget something",
         usage: "<key>",
         options: &[KEY],
@@ -176,6 +188,7 @@ const COMMANDS: &[Command] = &[
     Command {
         prefix: &["mem edit"],
         slash: &["mem edit"],
+        pays: Pays::WithItsChange,
         summary: "Change something I remember",
         usage: "<key> is <value>",
         options: &[KEY, Param::optional("value", "What it shall say; without it you can edit", Kind::Text)],
@@ -186,6 +199,7 @@ const COMMANDS: &[Command] = &[
     Command {
         prefix: &["mem append"],
         slash: &["mem append"],
+        pays: Pays::WithItsChange,
         summary: "Add a line to something I remember",
         usage: "<key> is <text>",
         options: &[KEY, Param::required("text", "The line to add", Kind::Text)],
@@ -236,6 +250,7 @@ const COMMANDS: &[Command] = &[
     Command {
         prefix: &["mem restore"],
         slash: &["mem restore"],
+        pays: Pays::WithItsChange,
         summary: "Make something say again what it said before",
         usage: "<key> <revision or time>",
         options: &[KEY, Param::required("to", "A revision or a time: 4, yesterday 9:00", Kind::Text)],
@@ -246,6 +261,7 @@ const COMMANDS: &[Command] = &[
     Command {
         prefix: &["mem undo"],
         slash: &["undo"],
+        pays: Pays::WithItsChange,
         summary: "Take back your last change here, or the last one of a key",
         usage: "[key]",
         options: &[Param { required: false, ..KEY }],
@@ -264,6 +280,7 @@ const COMMANDS: &[Command] = &[
     Command {
         prefix: &["mem alias"],
         slash: &["mem alias"],
+        pays: Pays::WithItsChange,
         summary: "Give something another name",
         usage: "<new> = <key>",
         options: &[Param::required("new", "The new name", Kind::Text), KEY],
@@ -274,6 +291,7 @@ const COMMANDS: &[Command] = &[
     Command {
         prefix: &["mem lock"],
         slash: &["mem lock"],
+        pays: Pays::WithItsChange,
         summary: "Let only moderators change something",
         usage: "<key>",
         options: &[KEY],
@@ -289,6 +307,7 @@ const COMMANDS: &[Command] = &[
     Command {
         prefix: &["mem unlock"],
         slash: &["mem unlock"],
+        pays: Pays::WithItsChange,
         summary: "Let everybody change something again",
         usage: "<key>",
         options: &[KEY],
@@ -304,6 +323,7 @@ const COMMANDS: &[Command] = &[
     Command {
         prefix: &["mem give"],
         slash: &["mem give"],
+        pays: Pays::WithItsChange,
         summary: "Make something somebody else's",
         usage: "<key> @user",
         options: &[KEY, Param::required("user", "The new owner", Kind::Person)],
@@ -314,6 +334,7 @@ const COMMANDS: &[Command] = &[
     Command {
         prefix: &["mem claim"],
         slash: &["mem claim"],
+        pays: Pays::WithItsChange,
         summary: "Make something yours whose owner is unknown or gone",
         usage: "<key>",
         options: &[KEY],
@@ -328,6 +349,7 @@ const REVISION: Kind = Kind::Integer { min: 0, max: 999_999_999 };
 const CONTROLS: &[Control] = &[
     Control {
         verb: "mem-search",
+        command: Some("rem search"),
         run: |ctx, press| {
             Box::pin(
                 async move { updated(browse::search(&Call::of(&ctx), &View::parse(&press.fields)?).await) },
@@ -336,6 +358,7 @@ const CONTROLS: &[Control] = &[
     },
     Control {
         verb: "mem-list",
+        command: Some("mem list"),
         run: |ctx, press| {
             Box::pin(
                 async move { updated(browse::list(&Call::of(&ctx), &View::parse(&press.fields)?).await) },
@@ -344,12 +367,14 @@ const CONTROLS: &[Control] = &[
     },
     Control {
         verb: "mem-history",
+        command: Some("mem history"),
         run: |ctx, press| {
             Box::pin(async move { updated(past::history_page(&Call::of(&ctx), &press.fields).await) })
         },
     },
     Control {
         verb: "mem-restore",
+        command: Some("mem restore"),
         run: |ctx, press| {
             Box::pin(async move {
                 let chosen = press.values.first().map(String::as_str).unwrap_or_default();
@@ -359,6 +384,7 @@ const CONTROLS: &[Control] = &[
     },
     Control {
         verb: "mem-edit",
+        command: Some("mem edit"),
         run: |ctx, press| {
             Box::pin(async move {
                 let value = press.input("value").unwrap_or_default();
@@ -368,6 +394,7 @@ const CONTROLS: &[Control] = &[
     },
     Control {
         verb: "mem-new",
+        command: Some("remember"),
         run: |ctx, press| {
             Box::pin(async move {
                 let (key, value) =
@@ -382,10 +409,26 @@ fn background(services: Arc<Services>, shutdown: CancellationToken) -> BoxFuture
     Box::pin(async move {
         let (counts, lists) = (services.state::<Counts>(), services.state::<lists::Lists>());
         tokio::join!(
-            counts.run(&services.dynamo, shutdown.clone()),
+            counts.run(&services.dynamo, &services.noted, shutdown.clone()),
             lists.run(&services.dynamo, shutdown.clone()),
         );
     })
+}
+
+/// Takes away the counts of the memories that a person owns: their keys are that person's words.
+pub async fn forget(services: &Services, server_id: u64, person: u64) -> Result<(), crate::dynamo::Error> {
+    services.state::<Counts>().flush(&services.dynamo, &services.noted).await?;
+    let all: Vec<Remembered> = services.dynamo.query_all(Query::<Remembered>::of(server_id)).await?;
+    for memory in all.iter().filter(|memory| memory.created_by == Some(person)) {
+        services.dynamo.delete::<Tally>(recalls::row_of(server_id, &memory.rem_key)).await?;
+    }
+    Ok(())
+}
+
+/// Lets go of what this process keeps in memory of a server's memories, because they were changed behind its
+/// back.
+pub fn forget_list(services: &Services, server_id: u64) {
+    services.state::<lists::Lists>().let_go(server_id);
 }
 
 fn answer(reply: Result<Reply>) -> Result<Answer> {
@@ -426,6 +469,19 @@ fn no_key(_: Error) -> Error {
 async fn named(call: &Call, args: &Args, option: &str) -> Result<String> {
     let typed = args.text(option)?;
     call.spelled_out(&key::clean(typed)).await
+}
+
+/// How many memories each person has taught a server, since then or ever. At most ten seconds behind other
+/// instances.
+pub async fn taught(ctx: &Context, since: Option<Timestamp>) -> Result<HashMap<u64, u64>> {
+    let call = Call::of(ctx);
+    let list = call.lists().current(call.dynamo(), call.server()).await?;
+    let mut taught = HashMap::new();
+    let counts = |at: Option<Timestamp>| since.is_none_or(|since| at.is_some_and(|at| at >= since));
+    for found in list.memories().filter(|found| counts(found.entry.created_at)) {
+        *taught.entry(found.entry.created_by).or_default() += 1;
+    }
+    Ok(taught)
 }
 
 async fn remember(call: &Call, args: &Args) -> Result<Reply> {
@@ -477,7 +533,7 @@ async fn restore(call: &Call, args: &Args) -> Result<Reply> {
         return past::restore_line(call, text).await;
     }
     let key = named(call, args, "key").await?;
-    past::restore(call, &key, when::When::read(args.text("to")?, call.cause.at)?).await
+    past::restore(call, &key, when::When::read(args.text("to")?, call.cause.at, &call.zone)?).await
 }
 
 async fn alias(call: &Call, args: &Args) -> Result<Reply> {
@@ -533,6 +589,7 @@ fn remember_this(target: &Target) -> Result<Answer> {
         placeholder: "wifi".to_owned(),
         max_length: key::KEY_CHARS_MAX as u16,
         paragraph: false,
+        required: true,
     };
     Ok(Answer::Modal(Modal {
         id: "mem-new:".to_owned(),

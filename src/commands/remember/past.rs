@@ -236,7 +236,7 @@ pub async fn show_line(call: &Call, text: &str) -> Result<Reply> {
 /// What a memory said at a time.
 pub async fn show(call: &Call, typed: &str, at: &str) -> Result<Reply> {
     let key = Key::read(typed)?;
-    let when = When::read(at, call.cause.at)?;
+    let when = When::read(at, call.cause.at, &call.zone)?;
     let (thing, head) = thing(call, &key).await?;
     let Some(head) = head else { return Err(call.not_found(&key).await) };
     let (row, at) = match when {
@@ -278,7 +278,7 @@ async fn state_at(call: &Call, thing: &Thing, head: &Remembered, at: Timestamp) 
 /// `.mem restore <key> <revision or time>`, in one text.
 pub async fn restore_line(call: &Call, text: &str) -> Result<Reply> {
     let text = clean(text);
-    let (key, when) = when::after_key(&text, call.cause.at)
+    let (key, when) = when::after_key(&text, call.cause.at, &call.zone)
         .ok_or_else(|| Error::Usage("A revision or a time is missing after the key".to_owned()))?;
     restore(call, key, when).await
 }
@@ -307,6 +307,9 @@ pub async fn restore_chosen(call: &Call, fields: &str, chosen: &str) -> Result<R
 
 async fn restore_row(call: &Call, thing: &Thing, row: Revision) -> Result<Reply> {
     let key = Key::read(&thing.id)?;
+    if row.is_erased() {
+        return refuse(format!("⚠ I don't keep any more what revision {} of {key} said", row.rev));
+    }
     let state = State::of(&row);
     let changed = call.change(&key, |head| {
         let head = head.ok_or(No::NotFound)?;

@@ -39,6 +39,11 @@ fn slot(key: &str) -> String {
     format!("00#{key}")
 }
 
+/// The row of the board that counts a memory.
+pub fn row_of(server_id: u64, key: &str) -> (String, String) {
+    (board(server_id), slot(key))
+}
+
 /// The key that a row of the board is about.
 pub fn key_in(slot: &str) -> &str {
     slot.split_once('#').map_or(slot, |(_, key)| key)
@@ -138,7 +143,7 @@ async fn current(call: &Call) -> Result<Board> {
     if let Some(board) = boards.fresh(call.server(), now) {
         return Ok(board);
     }
-    call.services.state::<Counts>().flush(call.dynamo()).await?;
+    call.services.state::<Counts>().flush(call.dynamo(), &call.services.noted).await?;
     let (rows, units) = measured(counts::board(call.dynamo(), &board(call.server()))).await;
     let times = rows?.into_iter().map(|row| (key_in(&row.slot).to_owned(), row.number(COUNT)));
     // A second for each unit, so that reading boards never costs more than one unit a second.

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::dynamo::Table;
+use crate::dynamo::{Personal, Places, Privacy, Table};
 use crate::history::{Head, Next, Revision, Row, Stamp, Thing};
 use crate::markdown;
 
@@ -51,6 +51,26 @@ impl Table for Remembered {
     const NAME: &'static str = "remember";
     const KEY: &'static [&'static str] = &["discord_server_id", "rem_key"];
     const EXPIRES: Option<&'static str> = Some("expires_at");
+    const PERSONAL: Personal = Personal {
+        attributes: &[
+            ("discord_server_id", Privacy::None),
+            ("rem_key", Privacy::Text),
+            ("rem_value", Privacy::Text),
+            ("rem_display", Privacy::Text),
+            ("rev", Privacy::None),
+            ("created_by", Privacy::Owner),
+            ("created_at", Privacy::None),
+            ("updated_by", Privacy::Id),
+            ("updated_at", Privacy::None),
+            ("event_id", Privacy::None),
+            ("alias_of", Privacy::Text),
+            ("locked_by", Privacy::Id),
+            ("forgotten_at", Privacy::None),
+            ("expires_at", Privacy::None),
+        ],
+        places: Places::Server,
+        kept: "until it is forgotten",
+    };
     type Key = (u64, String);
 
     fn key(&self) -> Self::Key {

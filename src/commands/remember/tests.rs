@@ -101,8 +101,7 @@ impl Stage {
                 name: "x".to_owned(),
                 moderator: who == MOD,
                 admin: false,
-                mentions_everyone: false,
-                bot_owner: false,
+                ..Caller::default()
             },
             door,
             channel_id: 1,

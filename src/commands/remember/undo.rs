@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::commands::undo::TOO_OLD;
+use crate::commands::undo::{OWN_WITHIN, TOO_OLD};
 use crate::context::{Reply, Result, refuse};
 use crate::dynamo::Table;
 use crate::history::{self, Head, Next, Revision, Thing, Undo, Undone};
@@ -12,9 +12,6 @@ use super::call::{Call, No};
 use super::key::Key;
 use super::record::{KIND, Remembered, State};
 use super::view::{self, no, who};
-
-/// How long the actor may take a change back; moderators may at any time.
-const OWN_WITHIN: Duration = Duration::from_secs(600);
 
 /// `.mem undo`: the caller's last change, or with a key the last change of that.
 pub async fn last(call: &Call, typed: Option<&str>) -> Result<Reply> {
@@ -139,6 +136,7 @@ fn revert(call: &Call, head: &Remembered, undone: &Undone) -> std::result::Resul
 
 fn state_before(head: &Remembered, undone: &Undone) -> Result<State> {
     match (&undone.before, &undone.row.old) {
+        (Some(before), _) if before.is_erased() => Err(not_kept(head)),
         (Some(before), _) => Ok(State::of(before)),
         (None, Some(value)) => Ok(State::Value(value.clone())),
         (None, None) if undone.row.rev <= 1 => Ok(State::Forgotten),

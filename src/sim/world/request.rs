@@ -132,6 +132,7 @@ impl World {
                 Ok(Response::json(200, self.application_object()))
             }
             "GET /users/@me" => Ok(Response::json(200, self.user(self.application.id))),
+            "GET /users/@me/guilds" => Ok(Response::json(200, self.own_guilds())),
             "GET /users/{u}" => self.get_user(id(0)?),
             "POST /users/@me/channels" => self.open_direct(request),
             "GET /channels/{c}" => self.get_channel(id(0)?),
@@ -180,6 +181,24 @@ impl World {
             }
         };
         Ok(Response::json(200, value))
+    }
+
+    /// One page holds 200; a simulated world has fewer.
+    fn own_guilds(&self) -> Value {
+        let bot = self.application.id;
+        let joined = self.guilds.values().filter(|guild| guild.members.contains_key(&bot));
+        let partial = joined.map(|guild| {
+            json!({
+                "id": guild.id.to_string(),
+                "name": guild.name,
+                "icon": null,
+                "banner": null,
+                "owner": guild.owner == bot,
+                "permissions": self.guild_permissions(bot, guild.id).to_string(),
+                "features": [],
+            })
+        });
+        partial.collect()
     }
 
     fn gateway_for(&self, request: &Request) -> String {

@@ -11,6 +11,7 @@ pub const ROUTES: &[&str] = &[
     "GET /oauth2/applications/@me",
     "GET /applications/@me",
     "GET /users/@me",
+    "GET /users/@me/guilds",
     "POST /users/@me/channels",
     "GET /users/{u}",
     "GET /channels/{c}",

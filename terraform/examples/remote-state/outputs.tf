@@ -1,0 +1,4 @@
+output "bucket" {
+  description = "The bucket, for backend.tf."
+  value       = aws_s3_bucket.state.id
+}

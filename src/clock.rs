@@ -98,6 +98,8 @@ impl<'de> serde::Deserialize<'de> for Timestamp {
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
     manual: Option<Arc<AtomicI64>>,
+    /// A time of the runtime's clock, and what time that is.
+    runtime: Option<(tokio::time::Instant, Timestamp)>,
     ahead: Duration,
 }
 
@@ -108,18 +110,24 @@ impl Clock {
 
     /// A clock that stands still until [`Clock::advance`].
     pub fn manual(start: Timestamp) -> Self {
-        Self { manual: Some(Arc::new(AtomicI64::new(start.0))), ahead: Duration::ZERO }
+        Self { manual: Some(Arc::new(AtomicI64::new(start.0))), ..Self::default() }
     }
 
     /// A clock that is ahead of the system's by this much.
     pub fn ahead(by: Duration) -> Self {
-        Self { manual: None, ahead: by }
+        Self { ahead: by, ..Self::default() }
+    }
+
+    /// A clock that goes with the runtime's, which may be a paused one: it is `start` now.
+    pub fn of_runtime(start: Timestamp) -> Self {
+        Self { runtime: Some((tokio::time::Instant::now(), start)), ..Self::default() }
     }
 
     pub fn now(&self) -> Timestamp {
-        match &self.manual {
-            Some(millis) => Timestamp(millis.load(Ordering::SeqCst)),
-            None => {
+        match (&self.manual, self.runtime) {
+            (Some(millis), _) => Timestamp(millis.load(Ordering::SeqCst)),
+            (None, Some((began, start))) => start.plus(began.elapsed()),
+            (None, None) => {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)).plus(self.ahead)
             }

@@ -32,6 +32,8 @@ pub struct Embedded {
     database: Database,
     /// The engine does one thing at a time. Waiting for it here keeps the others from waiting as threads.
     turn: Arc<Semaphore>,
+    /// Answers on the caller's own thread.
+    inline: bool,
     /// Keeps other processes away from the file, as long as any handle lives.
     lock: Option<Arc<File>>,
 }
@@ -47,6 +49,12 @@ impl Embedded {
         Ok(Self::of(Database::memory()?))
     }
 
+    /// One that answers on the caller's own thread, so that a program on one thread runs in the same order each
+    /// time. It blocks that thread; it is for simulations.
+    pub fn memory_inline() -> dynoxide::Result<Self> {
+        Ok(Self { inline: true, ..Self::memory()? })
+    }
+
     pub(crate) fn open(path: &Path) -> dynoxide::Result<Self> {
         let path = path.to_str().ok_or_else(|| {
             DynoxideError::ValidationException(format!("{} is not valid text", path.display()))
@@ -55,7 +63,7 @@ impl Embedded {
     }
 
     fn of(database: Database) -> Self {
-        Self { database, turn: Arc::new(Semaphore::new(1)), lock: None }
+        Self { database, turn: Arc::new(Semaphore::new(1)), inline: false, lock: None }
     }
 
     pub(crate) fn holding(self, lock: Arc<File>) -> Self {
@@ -102,6 +110,9 @@ impl HttpClient for Embedded {
 
 impl HttpConnector for Embedded {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        if self.inline {
+            return HttpConnectorFuture::ready(answer(&self.database, &request));
+        }
         let (database, turn) = (self.database.clone(), self.turn.clone());
         HttpConnectorFuture::new(async move {
             let turn = turn.acquire_owned().await.expect("the semaphore is never closed");

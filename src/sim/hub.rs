@@ -8,7 +8,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::faults::Switches;
-use super::watch::{BEHIND_MAX, Seen};
+use super::watch::{ALL_BEHIND_MAX, BEHIND_MAX, Seen, SeenByAll};
 use super::world::{Act, ActError, Audience, Frame, Id, Input, Output, Request, Response, World};
 use crate::clock::Clock;
 
@@ -26,6 +26,8 @@ pub(super) struct Hub {
 struct State {
     world: World,
     watchers: BTreeMap<Id, broadcast::Sender<Arc<Value>>>,
+    /// Of those who drive many people, if there are any.
+    overseers: Option<broadcast::Sender<(Audience, Arc<Value>)>>,
     lines: BTreeMap<u64, mpsc::Sender<ToClient>>,
     calls: BTreeMap<&'static str, u64>,
     next_connection: u64,
@@ -59,6 +61,7 @@ impl Hub {
         let state = State {
             world,
             watchers: BTreeMap::new(),
+            overseers: None,
             lines: BTreeMap::new(),
             calls: BTreeMap::new(),
             next_connection: 0,
@@ -149,6 +152,12 @@ impl Hub {
         Seen(sender.subscribe())
     }
 
+    pub fn watch_all(&self) -> SeenByAll {
+        let mut state = self.state();
+        let sender = state.overseers.get_or_insert_with(|| broadcast::Sender::new(ALL_BEHIND_MAX));
+        SeenByAll(sender.subscribe())
+    }
+
     pub fn count(&self, route: &'static str) {
         *self.state().calls.entry(route).or_default() += 1;
     }
@@ -182,6 +191,10 @@ impl State {
     }
 
     fn show(&mut self, audience: Audience, event: &Arc<Value>) {
+        if let Some(overseers) = &self.overseers {
+            // Nobody oversees any more: there is nobody to tell.
+            overseers.send((audience, event.clone())).ok();
+        }
         if let Audience::Person(person) = audience {
             if let Some(sender) = self.watchers.get(&person) {
                 // Nobody watches any more: there is nobody to tell.

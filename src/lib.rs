@@ -12,9 +12,11 @@
 //! - who speaks Discord: [`bot`] for the bot, [`sim`] for a Discord to try and test it on
 //! - the roles of the executable: [`run`], [`playground`] (all of it in one process), [`doctor`],
 //!   [`data`] (moving records, [`adopt`]: from the original bot)
+//! - simulated people: [`army`]
 //! - the faces: [`web`]
 
 pub mod adopt;
+pub mod army;
 pub mod bans;
 pub mod bot;
 pub mod calendar;

@@ -144,7 +144,13 @@ fn by_cursor(tree: &Tree, seed: u64) -> Vec<Seen> {
             world.now = world.now.max(deadline);
             let (dropped, next) = cursor.expire(tree, &mut world);
             // What the cursor moved on to may have been seen in the same breath.
-            let late = world.seen.split_off(world.seen.iter().rposition(|seen| !matches!(seen, Seen::Late(..))).map_or(0, |last| last + 1));
+            let late = world.seen.split_off(
+                world
+                    .seen
+                    .iter()
+                    .rposition(|seen| !matches!(seen, Seen::Late(..)))
+                    .map_or(0, |last| last + 1),
+            );
             world.seen.extend(dropped.into_iter().map(Seen::Dropped));
             world.seen.extend(late);
             step = next;

@@ -12,15 +12,18 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::army::promises::Ledger;
+use crate::army::talk::{answered, is_said_by_bot};
 use crate::sim::{Audience, Id, SeenByAll};
 
 /// A soldier reads between its steps; one that is further behind misses the oldest, which are counted.
 pub const INBOX_MAX: usize = 256;
 
 /// Who listens where.
-#[derive(Default)]
 pub struct Switchboard {
     board: Mutex<Board>,
+    /// Counts the bot's answers.
+    ledger: Arc<Ledger>,
 }
 
 #[derive(Default)]
@@ -41,6 +44,10 @@ pub struct Totals {
 }
 
 impl Switchboard {
+    pub fn new(ledger: Arc<Ledger>) -> Self {
+        Self { board: Mutex::default(), ledger }
+    }
+
     fn board(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -56,6 +63,12 @@ impl Switchboard {
     }
 
     fn deliver(&self, audience: Audience, event: &Arc<Value>) {
+        if event["t"] == "MESSAGE_CREATE"
+            && is_said_by_bot(event)
+            && let Some(event) = answered(&event["d"])
+        {
+            self.ledger.replied(event);
+        }
         let mut board = self.board();
         board.totals.events += 1;
         let heard = match audience {

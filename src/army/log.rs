@@ -44,7 +44,10 @@ impl Level {
 
     /// `info` for a word that is none.
     pub fn named(name: &str) -> Self {
-        [Self::Debug, Self::Warn, Self::Error].into_iter().find(|level| level.name() == name).unwrap_or(Self::Info)
+        [Self::Debug, Self::Warn, Self::Error]
+            .into_iter()
+            .find(|level| level.name() == name)
+            .unwrap_or(Self::Info)
     }
 }
 
@@ -158,7 +161,8 @@ mod tests {
     #[test]
     fn a_line_is_read_by_people_or_by_programs() {
         let clock = Clock::manual(Timestamp::from_millis(43_851_330));
-        let fields = [("bot_id", json!(1)), ("action", json!("memory.remember")), ("error", json!("no reply"))];
+        let fields =
+            [("bot_id", json!(1)), ("action", json!("memory.remember")), ("error", json!("no reply"))];
         let text = RunLog::nowhere(clock.clone()).line(Level::Warn, &fields);
         assert_eq!(text, "12:10:51.330 bot_id=1 action=memory.remember error=\"no reply\" [warn]");
         let log = RunLog { format: Format::Json, ..RunLog::nowhere(clock) };

@@ -283,7 +283,8 @@ impl Metrics {
 
     fn note_slow(&self, sample: &Sample<'_>) {
         let mut slowest = locked(&self.slowest);
-        let is_slow = slowest.len() < SLOWEST || slowest.last().is_some_and(|least| least.service < sample.service);
+        let is_slow =
+            slowest.len() < SLOWEST || slowest.last().is_some_and(|least| least.service < sample.service);
         if is_slow {
             let slow = Slow {
                 name: sample.name.to_owned(),
@@ -298,7 +299,14 @@ impl Metrics {
     }
 
     /// Counts an error, of an action or outside of one.
-    pub fn error(&self, action: &str, reason: &str, bot: u64, path: &str, tail: impl FnOnce() -> Vec<String>) {
+    pub fn error(
+        &self,
+        action: &str,
+        reason: &str,
+        bot: u64,
+        path: &str,
+        tail: impl FnOnce() -> Vec<String>,
+    ) {
         let mut errors = locked(&self.errors);
         errors.total += 1;
         let key = (action.to_owned(), reason.to_owned());

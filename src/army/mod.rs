@@ -9,9 +9,19 @@
 
 pub mod action;
 pub mod actions;
+pub mod ears;
+pub mod log;
+pub mod metrics;
+pub mod promises;
 pub mod soldier;
 pub mod spec;
+pub mod stage;
+pub mod talk;
 pub mod tree;
+pub mod wanted;
 
 pub use action::{Action, Args, Ending, Outcome, Param, Ran, Registry, Stop, Type};
-pub use soldier::Soldier;
+pub use soldier::{Seat, Soldier};
+pub use stage::Stage;
+pub use talk::Door;
+pub use wanted::Wanted;

@@ -353,15 +353,11 @@ impl Stored {
 }
 
 /// All records of a server, page by page.
-async fn all<T: Table>(dynamo: &Dynamo, server: Id) -> Result<Vec<T>, dynamo::Error>
-where
-    Query<T>: ServerQuery,
-    T: Table<Key = (u64, String)>,
-{
+async fn all<T: Table<Key = (u64, String)>>(dynamo: &Dynamo, server: Id) -> Result<Vec<T>, dynamo::Error> {
     let (mut found, mut cursor) = (Vec::new(), None);
     loop {
         let query: Query<T> = Query::of(server);
-        let page = dynamo.query(Iterator::fold(cursor.into_iter(), query, Query::resume)).await?;
+        let page = dynamo.query(cursor.into_iter().fold(query, Query::resume)).await?;
         found.extend(page.records);
         match page.next {
             Some(next) => cursor = Some(next),

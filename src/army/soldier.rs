@@ -5,20 +5,22 @@
 //! that comes about, nobody writes into its inbox any more.
 
 use std::any::{Any, TypeId};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand::{Rng, SeedableRng};
+use rand::{Rng, RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Map, Value};
 
 use crate::army::action::Stop;
 use crate::army::ears::{Inbox, Mark};
+use crate::army::log::Level;
+use crate::army::spec::check::Check;
+use crate::army::spec::template::{Scope, dig};
 use crate::army::stage::Stage;
 use crate::army::talk::{Heard, Said};
-use crate::shared::Who;
 use crate::sim::Id;
 
 /// What a soldier keeps: enough for a page of text, little enough for ten thousand soldiers.
@@ -29,6 +31,9 @@ pub const RESERVED: &[&str] = &["id", "slot", "life", "role", "start_time"];
 
 /// People of one channel in a run: about as many as talk at once where people talk.
 const ROOM: u32 = 20;
+
+/// Lines of the log that are kept for whoever asks why it died.
+const TAIL: usize = 20;
 
 /// Which soldier it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +65,7 @@ pub struct Soldier {
     stage: Arc<Stage>,
     context: Map<String, Value>,
     context_bytes: usize,
-    extensions: HashMap<TypeId, Box<dyn Any + Send>>,
+    extensions: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
     chance: ChaCha8Rng,
     pub(super) persona: Option<Persona>,
     pub(super) inbox: Arc<Inbox>,
@@ -74,6 +79,14 @@ pub struct Soldier {
     pub(super) form: Option<Id>,
     /// The event of the last request, for the log.
     pub(super) event: Option<Id>,
+    /// The parameters of the subtree that it is in.
+    pub(super) params: Map<String, Value>,
+    /// In which pass the nearest repeat is.
+    pub(super) pass: Option<u32>,
+    /// Shared values that templates of this step read.
+    pub(super) read: Map<String, Value>,
+    tail: VecDeque<String>,
+    started_at: i64,
 }
 
 impl fmt::Debug for Soldier {
@@ -85,6 +98,7 @@ impl fmt::Debug for Soldier {
 impl Soldier {
     pub fn new(seat: Seat, stage: Arc<Stage>, context: Map<String, Value>) -> Self {
         let chance = chance(stage.options.seed, seat.slot, seat.life);
+        let started_at = stage.clock.now().millis();
         let context_bytes = context.iter().map(|(name, value)| weight(name, value)).sum();
         Self {
             seat,
@@ -100,6 +114,23 @@ impl Soldier {
             answer: None,
             form: None,
             event: None,
+            params: Map::new(),
+            pass: None,
+            read: Map::new(),
+            tail: VecDeque::new(),
+            started_at,
+        }
+    }
+
+    /// `bot.x` in templates.
+    fn own(&self, name: &str) -> Option<Value> {
+        match name {
+            "id" => Some(self.seat.id.into()),
+            "slot" => Some(self.seat.slot.into()),
+            "life" => Some(self.seat.life.into()),
+            "role" => self.seat.role.clone().map(Value::from),
+            "start_time" => Some(self.started_at.into()),
+            _ => None,
         }
     }
 
@@ -132,11 +163,11 @@ impl Soldier {
     }
 
     /// A value of an action's own that is no JSON; `None` until it was put there.
-    pub fn extension<T: Any + Send>(&mut self) -> Option<&mut T> {
+    pub fn extension<T: Any + Send + Sync>(&mut self) -> Option<&mut T> {
         self.extensions.get_mut(&TypeId::of::<T>())?.downcast_mut()
     }
 
-    pub fn put_extension<T: Any + Send>(&mut self, value: T) {
+    pub fn put_extension<T: Any + Send + Sync>(&mut self, value: T) {
         self.extensions.insert(TypeId::of::<T>(), Box::new(value));
     }
 
@@ -150,11 +181,6 @@ impl Soldier {
         self.chance.random_bool(probability.clamp(0.0, 1.0))
     }
 
-    /// As whom the soldier asks for shared data: its slot, which a replacement takes over, or itself.
-    pub fn who(&self, per_bot: bool) -> Who {
-        if per_bot { Who::bot(self.seat.id) } else { Who::slot(self.seat.slot) }
-    }
-
     /// The name it has if the tree gives it none, and the channel it begins in.
     pub(super) fn usual_name(&self) -> String {
         format!("soldier-{}", self.seat.slot)
@@ -162,6 +188,38 @@ impl Soldier {
 
     pub(super) fn usual_channel(&self) -> String {
         format!("room-{}", self.seat.slot / ROOM)
+    }
+
+    /// Whether a comparison holds, with one name more than the soldier knows.
+    pub fn holds(&mut self, check: &Check, extra: Option<(&str, &Value)>) -> Result<bool, Stop> {
+        check.holds(&mut Sight { soldier: self, extra }).map_err(|unfit| Stop::Error(unfit.to_string()))
+    }
+
+    /// Writes a line into the log of the run.
+    pub fn write(&mut self, level: Level, text: &str, custom: Option<Value>) {
+        let mut fields = self.log_fields();
+        fields.push(("text", text.into()));
+        fields.extend(custom.map(|custom| ("custom", custom)));
+        self.log(level, &fields);
+    }
+
+    /// What stands in each of its lines.
+    pub(super) fn log_fields(&self) -> Vec<(&'static str, Value)> {
+        let Seat { id, slot, life, .. } = self.seat;
+        vec![("bot_id", id.into()), ("slot", slot.into()), ("life", life.into())]
+    }
+
+    pub(super) fn log(&mut self, level: Level, fields: &[(&str, Value)]) {
+        let line = self.stage.log.line(level, fields);
+        if self.tail.len() == TAIL {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(line);
+    }
+
+    /// The last lines that it wrote.
+    pub fn tail(&self) -> Vec<String> {
+        self.tail.iter().cloned().collect()
     }
 
     /// Waits as the tree wants, as far as `--wait-scale` lets it.
@@ -179,6 +237,48 @@ async fn pause(duration: Duration, scale: f64) {
     let scaled = Duration::try_from_secs_f64(duration.as_secs_f64() * scale).unwrap_or(Duration::MAX);
     if !scaled.is_zero() {
         tokio::time::sleep(scaled).await;
+    }
+}
+
+/// What the templates of a soldier see.
+pub(super) struct Sight<'a> {
+    pub soldier: &'a mut Soldier,
+    /// One name more, such as `event`.
+    pub extra: Option<(&'a str, &'a Value)>,
+}
+
+impl Scope for Sight<'_> {
+    fn value(&self, path: &[String]) -> Option<Value> {
+        let (first, rest) = path.split_first()?;
+        if let Some((name, value)) = self.extra
+            && name == first
+        {
+            return dig(value, rest).cloned();
+        }
+        let soldier = &*self.soldier;
+        let options = &soldier.stage.options;
+        let found = match (first.as_str(), rest) {
+            ("bot", [name]) => return soldier.own(name),
+            ("loop", []) => return soldier.pass.map(Value::from),
+            ("run", [name]) if name == "id" => return Some(options.run_id.clone().into()),
+            ("run", [name]) if name == "seed" => return Some(options.seed.into()),
+            ("config", [name, rest @ ..]) => return dig(options.config.get(name)?, rest).cloned(),
+            ("shared", [name, rest @ ..]) => return dig(soldier.read.get(name)?, rest).cloned(),
+            (name, _) => soldier.context.get(name).or_else(|| soldier.params.get(name)),
+        };
+        dig(found.or_else(|| options.config.get(first))?, rest).cloned()
+    }
+
+    fn list(&self, name: &str) -> Option<&[Value]> {
+        self.soldier.stage.lists.get(name).map(Vec::as_slice)
+    }
+
+    fn rng(&mut self) -> &mut dyn RngCore {
+        &mut self.soldier.chance
+    }
+
+    fn now(&self) -> i64 {
+        self.soldier.stage.clock.now().millis()
     }
 }
 

@@ -3,6 +3,7 @@
 //! A reply belongs to its request by message reference or interaction id; which message comes next in the
 //! channel does not matter. A request and its reply are one measured thing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -11,6 +12,7 @@ use tokio::time::Instant;
 use crate::army::action::Stop;
 use crate::army::ears::Mark;
 use crate::army::soldier::{Persona, Soldier};
+use crate::army::spec::check::Check;
 use crate::army::wanted::Wanted;
 use crate::sim::{Act, Id};
 
@@ -146,7 +148,8 @@ fn answers(event: &Value, to: To) -> bool {
     match to {
         To::Message(_) => answered(&event["d"]) == to_id(to),
         To::Interaction(_, control) => {
-            let changed = event["t"] == "MESSAGE_UPDATE" && control.is_some() && id(&event["d"]["id"]) == control;
+            let changed =
+                event["t"] == "MESSAGE_UPDATE" && control.is_some() && id(&event["d"]["id"]) == control;
             changed || answered(&event["d"]) == to_id(to)
         }
         To::Anything => event["t"] == "MESSAGE_CREATE",
@@ -180,7 +183,7 @@ impl Soldier {
             (guild.id(), guild.channel(&room), guild.person(name))
         });
         self.stage().switchboard.be(id, &self.inbox);
-        self.stage().ledger.plays_in(server);
+        self.stage().plays_in(server, &server_name);
         self.persona = Some(Persona { name: name.to_owned(), id, server, channel, open: Vec::new() });
         self.open(channel);
     }
@@ -210,7 +213,7 @@ impl Soldier {
             world.join(found.0, person);
             found
         });
-        self.stage().ledger.plays_in(server);
+        self.stage().plays_in(server, server_name);
         self.move_to(server, channel);
     }
 
@@ -234,7 +237,8 @@ impl Soldier {
         self.move_to(server, channel);
     }
 
-    fn channel_named(&mut self, name: &str) -> Id {
+    /// A channel of the server, made if there is none.
+    pub fn channel_named(&mut self, name: &str) -> Id {
         let server = self.persona().server;
         let stage = self.stage();
         if let Some(found) = stage.discord.read(|world| world.find_channel(server, name)) {
@@ -270,7 +274,12 @@ impl Soldier {
         done.map_err(|refused| Stop::Fail(refused.message))
     }
 
-    pub async fn say(&mut self, channel: Option<Id>, text: &str, reply_to: Option<Id>) -> Result<Request, Stop> {
+    pub async fn say(
+        &mut self,
+        channel: Option<Id>,
+        text: &str,
+        reply_to: Option<Id>,
+    ) -> Result<Request, Stop> {
         let here = self.persona().channel;
         let channel = channel.unwrap_or(here);
         self.open(channel);
@@ -338,7 +347,12 @@ impl Soldier {
     }
 
     /// Presses a button or chooses from a menu: of the last answer, or of another message of the channel.
-    pub async fn press(&mut self, control: &str, on: Option<Id>, values: Vec<String>) -> Result<Request, Stop> {
+    pub async fn press(
+        &mut self,
+        control: &str,
+        on: Option<Id>,
+        values: Vec<String>,
+    ) -> Result<Request, Stop> {
         let shown = match on {
             Some(message) => self.shown(message),
             None => self.answer.clone(),
@@ -361,10 +375,18 @@ impl Soldier {
     }
 
     /// Sends the open form off.
-    pub async fn submit(&mut self, fields: impl IntoIterator<Item = (String, String)>) -> Result<Request, Stop> {
+    pub async fn submit(
+        &mut self,
+        fields: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Request, Stop> {
         let opener = self.form.take().ok_or_else(|| Stop::Fail("no form is open".to_owned()))?;
         let channel = self.persona().channel;
-        self.interact(Act::Submit { interaction: opener, inputs: fields.into_iter().collect() }, None, channel).await
+        self.interact(
+            Act::Submit { interaction: opener, inputs: fields.into_iter().collect() },
+            None,
+            channel,
+        )
+        .await
     }
 
     /// Waits for the reply to a request that is as wanted, or for the form that it opens.
@@ -377,8 +399,12 @@ impl Soldier {
         loop {
             let interaction = request.event().map(|id| id.to_string());
             let fits = move |event: &Value| {
-                let about = |kind: &str| event["t"] == kind && event["d"]["interaction"].as_str() == interaction.as_deref();
-                answers(event, to) || about("MODAL") || (about("INTERACTION") && event["d"]["state"] == "failed")
+                let about = |kind: &str| {
+                    event["t"] == kind && event["d"]["interaction"].as_str() == interaction.as_deref()
+                };
+                answers(event, to)
+                    || about("MODAL")
+                    || (about("INTERACTION") && event["d"]["state"] == "failed")
             };
             let left = deadline.saturating_duration_since(Instant::now());
             let Some((event, mark)) = self.inbox.next(since, left, fits).await else {
@@ -388,7 +414,9 @@ impl Soldier {
             self.heard = mark;
             let heard = Heard { message: event["d"].clone(), latency: request.at.elapsed() };
             match event["t"].as_str() {
-                Some("INTERACTION") => return Err(Stop::Fail("the interaction was not acknowledged in 3 s".to_owned())),
+                Some("INTERACTION") => {
+                    return Err(Stop::Fail("the interaction was not acknowledged in 3 s".to_owned()));
+                }
                 Some("MODAL") => {
                     self.form = request.event();
                     return Ok(heard);
@@ -427,6 +455,32 @@ impl Soldier {
                 return Ok(heard);
             }
             last = Some(heard);
+        }
+    }
+
+    /// Waits for an event of the gateway, since the last request or what was heard after it; answers its data.
+    pub async fn event(
+        &mut self,
+        kind: &str,
+        test: Option<Arc<Check>>,
+        within: Duration,
+    ) -> Result<Value, Stop> {
+        self.persona();
+        let (kind, deadline) = (kind.to_uppercase(), Instant::now() + within);
+        loop {
+            let (wanted, left) = (kind.clone(), deadline.saturating_duration_since(Instant::now()));
+            let fits = move |event: &Value| event["t"] == *wanted;
+            let Some((event, mark)) = self.inbox.next(self.heard, left, fits).await else {
+                return Err(Stop::Fail(format!("no {kind} within {} s", within.as_secs_f64())));
+            };
+            self.heard = mark;
+            let holds = match &test {
+                Some(check) => self.holds(check, Some(("event", &event["d"])))?,
+                None => true,
+            };
+            if holds {
+                return Ok(event["d"].clone());
+            }
         }
     }
 

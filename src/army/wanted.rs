@@ -95,7 +95,11 @@ impl Wanted {
         match last {
             None => format!("no reply within {within} s"),
             Some(heard) => {
-                format!("{} not seen within {within} s; seen: {:?}", self.describe(), shortened(&heard.all_text()))
+                format!(
+                    "{} not seen within {within} s; seen: {:?}",
+                    self.describe(),
+                    shortened(&heard.all_text())
+                )
             }
         }
     }

@@ -9,6 +9,7 @@
 
 pub mod action;
 pub mod actions;
+pub mod metrics;
 pub mod soldier;
 pub mod spec;
 pub mod tree;

@@ -1,0 +1,3 @@
+//! What a run has measured, as one document.
+
+pub mod document;

@@ -4,6 +4,8 @@
 //! merged when somebody looks. Percentiles come from merged histograms and are never averaged. A sample has up to
 //! two clocks: service time, from request to reply, and response time, from when it was meant to begin.
 
+pub mod document;
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

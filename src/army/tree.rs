@@ -158,6 +158,8 @@ pub trait World {
     fn limit(&mut self, node: NodeId) -> Duration;
     /// Which child of a `by_role` is the soldier's.
     fn role(&mut self, node: NodeId) -> Option<usize>;
+    /// A subtree is entered: its parameters are evaluated once, here.
+    fn enters(&mut self, _subtree: NodeId) {}
     /// A `pace` came too late for this many of its times.
     fn late(&mut self, node: NodeId, missed: u32);
 }
@@ -355,12 +357,15 @@ impl Cursor {
                 _ => (State::Plain, 0),
             },
             Kind::Pace => return self.pace(node, id, world),
+            Kind::Subtree => {
+                world.enters(id);
+                (State::Plain, 0)
+            }
             Kind::RepeatUntilSucceed
             | Kind::RepeatUntilFail
             | Kind::AlwaysSucceed
             | Kind::AlwaysFail
-            | Kind::Negate
-            | Kind::Subtree => (State::Plain, 0),
+            | Kind::Negate => (State::Plain, 0),
         };
         self.push(id, state);
         Move::Down(node.children[child as usize])

@@ -39,6 +39,7 @@ pub mod people;
 pub mod permissions;
 pub mod playground;
 pub mod run;
+pub mod sandbox;
 pub mod settings;
 pub mod sim;
 pub mod tables;

@@ -10,6 +10,7 @@
 pub mod action;
 pub mod actions;
 pub mod ears;
+pub mod faults;
 pub mod log;
 pub mod metrics;
 pub mod promises;

@@ -162,6 +162,20 @@ impl Template {
         })
     }
 
+    /// Whether it draws, or asks for the time.
+    pub fn is_random(&self) -> bool {
+        let draws = |expr: &Expr| !matches!(expr.call, Call::Value(_));
+        match self {
+            Self::Constant(_) => false,
+            Self::One(expr) => draws(expr),
+            Self::Text(pieces) => {
+                pieces.iter().any(|piece| matches!(piece, Piece::Expr(expr) if draws(expr)))
+            }
+            Self::List(parts) => parts.iter().any(Self::is_random),
+            Self::Map(parts) => parts.iter().any(|(_, part)| part.is_random()),
+        }
+    }
+
     /// All names that it reads.
     pub fn uses(&self) -> Vec<Use> {
         match self {

@@ -7,8 +7,9 @@ use mneme::config::{self, Cli, DataAct, LogFormat, Role, TablesAct};
 use mneme::dynamo::connect::Connected;
 use mneme::finding::State;
 use mneme::run::{instance, open_store};
+use mneme::shared::{SharedData, SharedOptions, Space};
 use mneme::tasks::Tasks;
-use mneme::{data, doctor, playground, run, tables, telemetry, web};
+use mneme::{data, doctor, playground, run, shared, tables, telemetry, web};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
@@ -72,6 +73,10 @@ async fn start(role: Role) -> anyhow::Result<Exit> {
             start_logging(&options.log)?;
             move_data(*options).await
         }
+        Role::Shared(options) => {
+            start_logging(&options.log)?;
+            until_signalled(&tasks, share(options, &tasks)).await
+        }
         Role::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "mneme", &mut std::io::stdout());
             Ok(Exit::Asked)
@@ -107,6 +112,17 @@ async fn until_signalled(
         outcome = work => outcome,
         () = signals => Ok(Exit::Asked),
     }
+}
+
+async fn share(options: config::Shared, tasks: &Tasks) -> anyhow::Result<Exit> {
+    let space = Space::parse(&options.space).context("a space is bot, server/<id>, run/<id> or runs")?;
+    let connected = open_store(&options.store).await?;
+    let shared = SharedData::open(connected.dynamo, tasks, space, SharedOptions::default());
+    let mut out = std::io::stdout();
+    let command = shared::cli::run(&shared, &options.act, options.json, &mut out);
+    // A watch lasts until it is stopped.
+    tasks.shutdown().run_until_cancelled(command).await.unwrap_or(Ok(()))?;
+    Ok(Exit::Asked)
 }
 
 /// What is done goes to the error output, what came of it to the output.

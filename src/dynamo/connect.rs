@@ -86,7 +86,7 @@ impl StoreConfig {
 pub enum Store {
     /// The embedded engine, gone with the process.
     Memory,
-    /// The same, answering on the caller's own thread: for simulations, see [`Embedded::memory_inline`].
+    /// The same, answering on the caller's own thread: for simulations in virtual time.
     Inline,
     /// The embedded engine on this file, which no other process may have open.
     File(PathBuf),
@@ -135,7 +135,7 @@ pub async fn connect(config: StoreConfig) -> anyhow::Result<Connected> {
             Ok(embedded(engine, &config, "embedded (in memory)".to_owned()))
         }
         Store::Inline => {
-            let engine = Embedded::memory_inline().context("open the embedded engine in memory")?;
+            let engine = Embedded::memory().map(Embedded::at_once).context("open the embedded engine in memory")?;
             Ok(embedded(engine, &config, "embedded (in memory)".to_owned()))
         }
         Store::File(path) => {

@@ -32,10 +32,10 @@ pub struct Embedded {
     database: Database,
     /// The engine does one thing at a time. Waiting for it here keeps the others from waiting as threads.
     turn: Arc<Semaphore>,
-    /// Answers on the caller's own thread.
-    inline: bool,
     /// Keeps other processes away from the file, as long as any handle lives.
     lock: Option<Arc<File>>,
+    /// Answers on the caller's thread: for tests whose every step is to follow from a seed.
+    at_once: bool,
 }
 
 impl fmt::Debug for Embedded {
@@ -49,12 +49,6 @@ impl Embedded {
         Ok(Self::of(Database::memory()?))
     }
 
-    /// One that answers on the caller's own thread, so that a program on one thread runs in the same order each
-    /// time. It blocks that thread; it is for simulations.
-    pub fn memory_inline() -> dynoxide::Result<Self> {
-        Ok(Self { inline: true, ..Self::memory()? })
-    }
-
     pub(crate) fn open(path: &Path) -> dynoxide::Result<Self> {
         let path = path.to_str().ok_or_else(|| {
             DynoxideError::ValidationException(format!("{} is not valid text", path.display()))
@@ -63,11 +57,16 @@ impl Embedded {
     }
 
     fn of(database: Database) -> Self {
-        Self { database, turn: Arc::new(Semaphore::new(1)), inline: false, lock: None }
+        Self { database, turn: Arc::new(Semaphore::new(1)), lock: None, at_once: false }
     }
 
     pub(crate) fn holding(self, lock: Arc<File>) -> Self {
         Self { lock: Some(lock), ..self }
+    }
+
+    /// Answers without another thread, so that what runs in virtual time runs the same way every time.
+    pub(crate) fn at_once(self) -> Self {
+        Self { at_once: true, ..self }
     }
 
     /// Deletes expired records from time to time, until shutdown.
@@ -110,10 +109,10 @@ impl HttpClient for Embedded {
 
 impl HttpConnector for Embedded {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        if self.inline {
-            return HttpConnectorFuture::ready(answer(&self.database, &request));
-        }
         let (database, turn) = (self.database.clone(), self.turn.clone());
+        if self.at_once {
+            return HttpConnectorFuture::new(async move { answer(&database, &request) });
+        }
         HttpConnectorFuture::new(async move {
             let turn = turn.acquire_owned().await.expect("the semaphore is never closed");
             // SQLite blocks. A caller that gives up does not stop the write: as on a network.

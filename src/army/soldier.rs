@@ -18,9 +18,11 @@ use crate::army::action::Stop;
 use crate::army::ears::{Inbox, Mark};
 use crate::army::log::Level;
 use crate::army::spec::check::Check;
+use crate::army::spec::program::Program;
 use crate::army::spec::template::{Scope, dig};
 use crate::army::stage::Stage;
 use crate::army::talk::{Heard, Said};
+use crate::shared::Who;
 use crate::sim::Id;
 
 /// What a soldier keeps: enough for a page of text, little enough for ten thousand soldiers.
@@ -63,6 +65,7 @@ pub struct Persona {
 pub struct Soldier {
     seat: Seat,
     stage: Arc<Stage>,
+    program: Arc<Program>,
     context: Map<String, Value>,
     context_bytes: usize,
     extensions: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
@@ -71,6 +74,8 @@ pub struct Soldier {
     pub(super) inbox: Arc<Inbox>,
     /// Where an expectation begins to listen: behind what was heard already.
     pub(super) heard: Mark,
+    /// Events before it have been given to the tree's handlers.
+    pub(super) handled: Mark,
     /// What was said last.
     pub(super) said: Option<Said>,
     /// What was answered last.
@@ -80,7 +85,7 @@ pub struct Soldier {
     /// The event of the last request, for the log.
     pub(super) event: Option<Id>,
     /// The parameters of the subtree that it is in.
-    pub(super) params: Map<String, Value>,
+    pub(super) params: Option<Arc<Map<String, Value>>>,
     /// In which pass the nearest repeat is.
     pub(super) pass: Option<u32>,
     /// Shared values that templates of this step read.
@@ -96,13 +101,14 @@ impl fmt::Debug for Soldier {
 }
 
 impl Soldier {
-    pub fn new(seat: Seat, stage: Arc<Stage>, context: Map<String, Value>) -> Self {
+    pub fn new(seat: Seat, stage: Arc<Stage>, program: Arc<Program>, context: Map<String, Value>) -> Self {
         let chance = chance(stage.options.seed, seat.slot, seat.life);
         let started_at = stage.clock.now().millis();
         let context_bytes = context.iter().map(|(name, value)| weight(name, value)).sum();
         Self {
             seat,
             stage,
+            program,
             context,
             context_bytes,
             extensions: HashMap::new(),
@@ -110,11 +116,12 @@ impl Soldier {
             persona: None,
             inbox: Arc::default(),
             heard: Mark::default(),
+            handled: Mark::default(),
             said: None,
             answer: None,
             form: None,
             event: None,
-            params: Map::new(),
+            params: None,
             pass: None,
             read: Map::new(),
             tail: VecDeque::new(),
@@ -222,6 +229,16 @@ impl Soldier {
         self.tail.iter().cloned().collect()
     }
 
+    /// The events that came since this was last asked for, and the mark behind them.
+    pub(super) fn news(&self) -> (Vec<Arc<Value>>, Mark) {
+        (self.inbox.since(self.handled), self.inbox.mark())
+    }
+
+    /// As whom the soldier asks for shared data: its slot, which a replacement takes over, or itself.
+    pub fn who(&self, per_bot: bool) -> Who {
+        if per_bot { Who::bot(self.seat.id) } else { Who::slot(self.seat.slot) }
+    }
+
     /// Waits as the tree wants, as far as `--wait-scale` lets it.
     pub async fn wait(&self, duration: Duration) {
         pause(duration, self.stage.options.wait_scale).await;
@@ -262,15 +279,15 @@ impl Scope for Sight<'_> {
             ("loop", []) => return soldier.pass.map(Value::from),
             ("run", [name]) if name == "id" => return Some(options.run_id.clone().into()),
             ("run", [name]) if name == "seed" => return Some(options.seed.into()),
-            ("config", [name, rest @ ..]) => return dig(options.config.get(name)?, rest).cloned(),
+            ("config", [name, rest @ ..]) => return dig(soldier.program.setting(name)?, rest).cloned(),
             ("shared", [name, rest @ ..]) => return dig(soldier.read.get(name)?, rest).cloned(),
-            (name, _) => soldier.context.get(name).or_else(|| soldier.params.get(name)),
+            (name, _) => soldier.program.look_up(name, &soldier.context, soldier.params.as_deref()),
         };
-        dig(found.or_else(|| options.config.get(first))?, rest).cloned()
+        dig(found?, rest).cloned()
     }
 
     fn list(&self, name: &str) -> Option<&[Value]> {
-        self.soldier.stage.lists.get(name).map(Vec::as_slice)
+        self.soldier.program.lists.get(name).map(Vec::as_slice)
     }
 
     fn rng(&mut self) -> &mut dyn RngCore {

@@ -1,19 +1,21 @@
 //! [`Stage`]: what the soldiers of a run share: the Discord they are on, what is counted, promised and written
 //! down, and how fast all of it may go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep_until};
 
 use crate::army::ears::Switchboard;
 use crate::army::log::RunLog;
 use crate::army::metrics::Metrics;
 use crate::army::promises::Ledger;
+use crate::army::soldier::Seat;
 use crate::clock::Clock;
+use crate::shared::{SharedData, SharedError, Who};
 use crate::sim::{Id, Simulator};
 use crate::tasks::Tasks;
 
@@ -31,8 +33,6 @@ pub struct Options {
     /// Requests of all soldiers in a second, at most.
     pub max_rate: Option<f64>,
     pub warmup: Duration,
-    /// What is known under `config.x`.
-    pub config: Map<String, Value>,
     /// How many slots there are: what `size: all` means.
     pub slots: u32,
 }
@@ -48,7 +48,6 @@ impl Default for Options {
             wait_scale: 1.0,
             max_rate: None,
             warmup: Duration::ZERO,
-            config: Map::new(),
             slots: 1,
         }
     }
@@ -67,18 +66,26 @@ pub struct Stage {
     pub clock: Clock,
     /// When the run began, for trees that ask.
     pub began: Instant,
-    /// The tree's `lists:`.
-    pub lists: BTreeMap<String, Vec<Value>>,
+    pub shared: SharedData,
+    pub digest: Digest,
     pacer: Option<Pacer>,
     next_id: AtomicU64,
     servers: Mutex<BTreeMap<Id, String>>,
+    absent: Mutex<Absent>,
+}
+
+/// Barriers that soldiers have come to, and slots that nobody will sit on any more.
+#[derive(Default)]
+struct Absent {
+    barriers: BTreeMap<String, usize>,
+    slots: BTreeSet<u32>,
 }
 
 impl Stage {
     /// Sets the stage; the switchboard is one of `tasks`.
     pub fn new(
         options: Options,
-        lists: BTreeMap<String, Vec<Value>>,
+        shared: SharedData,
         discord: Simulator,
         clock: Clock,
         log: RunLog,
@@ -96,10 +103,12 @@ impl Stage {
             log,
             clock,
             began: Instant::now(),
-            lists,
+            shared,
+            digest: Digest::default(),
             pacer: options.max_rate.map(Pacer::new),
             next_id: AtomicU64::new(0),
             servers: Mutex::default(),
+            absent: Mutex::default(),
             discord,
             options,
         })
@@ -114,6 +123,36 @@ impl Stage {
     pub async fn pace(&self) {
         if let Some(pacer) = &self.pacer {
             sleep_until(pacer.next()).await;
+        }
+    }
+
+    /// Somebody comes to a barrier. Those who will not come are not waited for.
+    pub async fn barrier_seen(&self, name: &str, size: usize) -> Result<(), SharedError> {
+        let gone = {
+            let mut absent = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
+            match absent.barriers.insert(name.to_owned(), size) {
+                None => absent.slots.clone(),
+                Some(_) => BTreeSet::new(),
+            }
+        };
+        for slot in gone {
+            self.shared.withdraw(name, &Who::slot(slot), size).await?;
+        }
+        Ok(())
+    }
+
+    /// Nobody will sit on this slot any more.
+    pub async fn gone(&self, slot: u32) {
+        let barriers = {
+            let mut absent = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
+            absent.slots.insert(slot);
+            absent.barriers.clone()
+        };
+        for (name, size) in barriers {
+            if let Err(error) = self.shared.withdraw(&name, &Who::slot(slot), size).await {
+                // The others break the barrier when their time is over.
+                tracing::warn!(%error, name, slot, "nobody could withdraw from a barrier");
+            }
         }
     }
 
@@ -146,5 +185,23 @@ impl Pacer {
         let mine = (*next).max(Instant::now());
         *next = mine + self.every;
         mine
+    }
+}
+
+/// What happened in a run, as one number that does not depend on the order of what happens at the same time.
+#[derive(Default)]
+pub struct Digest(AtomicU64);
+
+impl Digest {
+    /// A step of a soldier.
+    pub fn add(&self, at: Duration, seat: &Seat, path: &str, outcome: &str) {
+        // Without keys: the same in every process.
+        let mut hasher = DefaultHasher::new();
+        (at.as_millis(), seat.slot, seat.life, path, outcome).hash(&mut hasher);
+        self.0.fetch_add(hasher.finish(), Ordering::Relaxed);
+    }
+
+    pub fn text(&self) -> String {
+        format!("{:016x}", self.0.load(Ordering::Relaxed))
     }
 }

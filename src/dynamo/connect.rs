@@ -135,7 +135,8 @@ pub async fn connect(config: StoreConfig) -> anyhow::Result<Connected> {
             Ok(embedded(engine, &config, "embedded (in memory)".to_owned()))
         }
         Store::Inline => {
-            let engine = Embedded::memory().map(Embedded::at_once).context("open the embedded engine in memory")?;
+            let engine =
+                Embedded::memory().map(Embedded::at_once).context("open the embedded engine in memory")?;
             Ok(embedded(engine, &config, "embedded (in memory)".to_owned()))
         }
         Store::File(path) => {

@@ -78,6 +78,7 @@ pub struct Sandbox {
     under: Under,
     /// Of a bot in this process.
     store: Option<Connected>,
+    faults: Option<Faults>,
     bots: Vec<Running>,
     tasks: Tasks,
 }
@@ -96,8 +97,8 @@ impl Sandbox {
         world.settings.rate_limits = false;
         let watcher = world.person("watcher");
         let simulator = Simulator::start(world, settings.address, &tasks).await?;
-        let mut sandbox =
-            Self { simulator, under: settings.under.clone(), store: None, bots: Vec::new(), tasks };
+        let (under, faults) = (settings.under.clone(), settings.faults.clone());
+        let mut sandbox = Self { simulator, under, store: None, faults, bots: Vec::new(), tasks };
         for _ in 0..settings.instances {
             sandbox.add_bot(&settings, watcher).await?;
         }
@@ -155,6 +156,11 @@ impl Sandbox {
         command.spawn().context("start the bot in a process of its own")
     }
 
+    /// The store of a bot in this process.
+    pub fn store(&self) -> Option<&Connected> {
+        self.store.as_ref()
+    }
+
     /// What the bot was stored by, once it has stopped: `None` where there was none.
     pub async fn stop_bot(&mut self) -> anyhow::Result<Option<Connected>> {
         let had_one = !self.bots.is_empty();
@@ -168,6 +174,11 @@ impl Sandbox {
                 }
                 Running::Process(child) => terminate(child).await?,
             }
+        }
+        if let Some(faults) = &self.faults {
+            // What was still under way arrives; then nothing goes wrong any more.
+            faults.calm();
+            faults.deliver_late().await;
         }
         match (&self.under, self.store.take()) {
             (Under::Process { folder }, _) if had_one => {

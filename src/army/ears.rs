@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::army::promises::Ledger;
@@ -31,6 +31,7 @@ struct Board {
     channels: HashMap<Id, Vec<Arc<Inbox>>>,
     people: HashMap<Id, Vec<Arc<Inbox>>>,
     totals: Totals,
+    away_since: Option<Instant>,
 }
 
 /// What went through the switchboard.
@@ -41,6 +42,8 @@ pub struct Totals {
     pub missed: u64,
     /// How often the bot under test came back.
     pub reconnects: u64,
+    /// For how long it was away.
+    pub lost: Duration,
 }
 
 impl Switchboard {
@@ -75,7 +78,7 @@ impl Switchboard {
             Audience::Channel(channel) => board.channels.get(&channel),
             Audience::Person(person) => board.people.get(&person),
             Audience::Everyone if event["t"] == "BOT_ONLINE" => {
-                board.totals.reconnects += u64::from(event["d"]["online"] == true);
+                board.online(event["d"]["online"] == true);
                 None
             }
             Audience::Everyone | Audience::Guild(_) => None,
@@ -108,6 +111,18 @@ impl Switchboard {
 
     pub fn totals(&self) -> Totals {
         self.board().totals
+    }
+}
+
+impl Board {
+    /// The bot under test has come or gone.
+    fn online(&mut self, online: bool) {
+        if online {
+            self.totals.reconnects += 1;
+            self.totals.lost += self.away_since.take().map_or(Duration::ZERO, |since| since.elapsed());
+        } else {
+            self.away_since.get_or_insert_with(Instant::now);
+        }
     }
 }
 

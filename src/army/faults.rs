@@ -53,13 +53,12 @@ impl Faults {
         Ok(())
     }
 
-    /// What happens to the store's requests, if anything. `None`: they are left alone.
-    pub fn on_store(&self, seed: u64) -> Option<StoreFaults> {
-        let store = self.store?;
-        let faults = StoreFaults::new();
-        faults.plan(seed, store.rates);
-        faults.set_slow_between(store.delay);
-        Some(faults)
+    /// From now on requests to the store meet what the seed says.
+    pub fn on_store(&self, faults: &StoreFaults, seed: u64) {
+        if let Some(store) = self.store {
+            faults.plan(seed, store.rates);
+            faults.set_slow_between(store.delay);
+        }
     }
 
     pub fn on_discord(&self, simulator: &Simulator) {
@@ -113,7 +112,7 @@ mod tests {
         assert_eq!(store.rates.lose_reply, 10);
         assert_eq!(store.delay, Some((Duration::from_millis(5), Duration::from_millis(50))));
         assert_eq!(faults.weather.duplicate, 0.005);
-        assert!(Faults::parse("").unwrap().on_store(1).is_none());
+        assert!(!Faults::parse("").unwrap().touch_the_store());
         for wrong in [
             "store.eat=1%",
             "discord.sleep=1%",

@@ -7,19 +7,24 @@
 //! - A person at work: [`soldier`]. An [`Action`] is run with the [`Soldier`] and with [`Args`] that are already
 //!   evaluated and of the declared types; it ends with an [`Outcome`], or with a [`Stop`] by way of `?`.
 
+pub mod account;
 pub mod action;
 pub mod actions;
 pub mod ears;
 pub mod faults;
+pub mod generator;
 pub mod guard;
 pub mod life;
 pub mod log;
 pub mod metrics;
+pub mod play;
 pub mod promises;
+pub mod run;
 pub mod schedule;
 pub mod soldier;
 pub mod spec;
 pub mod stage;
+pub mod summary;
 pub mod talk;
 pub mod tree;
 pub mod wanted;

@@ -15,9 +15,13 @@ use crate::army::metrics::Metrics;
 use crate::army::promises::Ledger;
 use crate::army::soldier::Seat;
 use crate::clock::Clock;
+use crate::dynamo::{Dynamo, Usage};
 use crate::shared::{SharedData, SharedError, Who};
 use crate::sim::{Id, Simulator};
 use crate::tasks::Tasks;
+
+/// What its table is called in the store's books.
+const SHARED_TABLE: &str = "shared";
 
 /// How soldiers play.
 #[derive(Clone, Debug)]
@@ -67,6 +71,8 @@ pub struct Stage {
     /// When the run began, for trees that ask.
     pub began: Instant,
     pub shared: SharedData,
+    /// Where it is kept.
+    shared_store: Dynamo,
     pub digest: Digest,
     pacer: Option<Pacer>,
     next_id: AtomicU64,
@@ -85,7 +91,7 @@ impl Stage {
     /// Sets the stage; the switchboard is one of `tasks`.
     pub fn new(
         options: Options,
-        shared: SharedData,
+        (shared, shared_store): (SharedData, Dynamo),
         discord: Simulator,
         clock: Clock,
         log: RunLog,
@@ -104,6 +110,7 @@ impl Stage {
             clock,
             began: Instant::now(),
             shared,
+            shared_store,
             digest: Digest::default(),
             pacer: options.max_rate.map(Pacer::new),
             next_id: AtomicU64::new(0),
@@ -154,6 +161,12 @@ impl Stage {
                 tracing::warn!(%error, name, slot, "nobody could withdraw from a barrier");
             }
         }
+    }
+
+    /// What the shared data has cost so far, by operation of the store.
+    pub fn shared_usage(&self) -> Vec<(&'static str, Usage)> {
+        let used = self.shared_store.usage().into_iter().filter(|((table, _), _)| *table == SHARED_TABLE);
+        used.map(|((_, operation), usage)| (operation, usage)).collect()
     }
 
     /// A server that soldiers are in, and what it is called.

@@ -1,6 +1,7 @@
 //! [`Hub`]: the world behind its mutex, and the lines that lead out of it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
@@ -16,10 +17,15 @@ use crate::clock::Clock;
 /// them is cut, as by Discord, and may resume from the session's buffer.
 const FRAMES_MAX: usize = 32_768;
 
+/// What a call is answered with that is one too many.
+const TOO_MANY: u16 = 429;
+
 pub(super) struct Hub {
     state: Mutex<State>,
     pub switches: Mutex<Switches>,
     pub clock: Clock,
+    /// Calls that were answered with 429.
+    pub limited: AtomicU64,
     pub shutdown: CancellationToken,
 }
 
@@ -66,7 +72,7 @@ impl Hub {
             calls: BTreeMap::new(),
             next_connection: 0,
         };
-        Self { state: Mutex::new(state), switches, clock, shutdown }
+        Self { state: Mutex::new(state), switches, clock, limited: AtomicU64::new(0), shutdown }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -160,6 +166,13 @@ impl Hub {
 
     pub fn count(&self, route: &'static str) {
         *self.state().calls.entry(route).or_default() += 1;
+    }
+
+    /// Notes what a call was answered with.
+    pub fn count_status(&self, status: u16) {
+        if status == TOO_MANY {
+            self.limited.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     pub fn calls(&self, route: &str) -> u64 {

@@ -157,6 +157,11 @@ impl Simulator {
         self.hub.calls(route)
     }
 
+    /// How many calls were answered with 429.
+    pub fn limited(&self) -> u64 {
+        self.hub.limited.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     /// The world as JSON; `serde_json::from_str` makes a [`World`] of it.
     pub fn save(&self) -> anyhow::Result<String> {
         self.read(serde_json::to_string).context("write the simulated world")

@@ -386,3 +386,21 @@ async fn load(program: &Program, stage: &Stage) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// Plays a job; `begun` is given a view of it. In virtual time that is on a thread and a runtime of its own.
+pub async fn play(job: Job, begun: impl FnOnce(Watch) + Send + 'static) -> anyhow::Result<Finished> {
+    if !job.is_virtual {
+        return on_this_runtime(job, begun).await;
+    }
+    let work = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+        runtime.context("start a runtime in virtual time")?.block_on(on_this_runtime(job, begun))
+    });
+    work.await.context("the run in virtual time panicked")?
+}
+
+async fn on_this_runtime(job: Job, begun: impl FnOnce(Watch)) -> anyhow::Result<Finished> {
+    let run = Run::start(job).await?;
+    begun(run.watch());
+    run.finish().await
+}

@@ -1,6 +1,7 @@
 //! What users see, over the wire, and the conventions that hold the project together.
 
 mod adopt;
+mod army;
 mod chats;
 mod child;
 mod control;

@@ -8,7 +8,7 @@ use mneme::dynamo::connect::Connected;
 use mneme::finding::State;
 use mneme::run::{instance, open_store};
 use mneme::tasks::Tasks;
-use mneme::{data, doctor, playground, run, tables, telemetry, web};
+use mneme::{army, data, doctor, playground, run, tables, telemetry, web};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
@@ -71,6 +71,15 @@ async fn start(role: Role) -> anyhow::Result<Exit> {
         Role::Data(options) => {
             start_logging(&options.log)?;
             move_data(*options).await
+        }
+        Role::Army(army) => {
+            let told = army::cli::start(&army.act);
+            print!("{}", told.out);
+            eprint!("{}", told.err);
+            match told.code {
+                0 => Ok(Exit::Asked),
+                code => std::process::exit(code),
+            }
         }
         Role::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "mneme", &mut std::io::stdout());

@@ -9,7 +9,16 @@
 
 pub mod action;
 pub mod actions;
+pub mod build;
+pub mod cli;
+pub mod custom;
+pub mod elixir;
+pub mod import;
+pub mod library;
+pub mod list;
 pub mod metrics;
+pub mod report;
+pub mod show;
 pub mod soldier;
 pub mod spec;
 pub mod tree;

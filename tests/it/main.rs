@@ -26,3 +26,4 @@ mod sparkles;
 mod stack;
 mod statistics;
 mod tidy;
+mod trees;

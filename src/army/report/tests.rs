@@ -90,7 +90,7 @@ fn the_report_escapes_and_reaches_for_nothing() {
     before.actions.remove("ping");
     let page = html(&example(), Some(&before));
     for part in
-        ["FAIL", "a threshold failed", "seed", "Over time", "share_album", "saturated", "new: 40", "(+0 %)"]
+        ["FAIL", "a threshold failed", "seed", "Over time", "share_album", "saturated", "new: 60", "(+0 %)"]
     {
         assert!(page.contains(part), "{part}");
     }

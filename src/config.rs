@@ -14,6 +14,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 
+use crate::army::cli::Army;
 use crate::settings::{A_PREFIX, is_prefix};
 
 /// A Discord bot whose commands remember.
@@ -41,6 +42,8 @@ pub enum Role {
     Data(Box<Data>),
     /// Look at the data that bots share, and change it
     Shared(Shared),
+    /// Start simulated people: load tests and integration tests of a bot
+    Army(Box<Army>),
     /// Print a completion script for a shell
     Completions {
         /// The shell to complete for

@@ -207,7 +207,7 @@ async fn waiting_for_ones_own_event() {
 root:
   sequence:
     - say: { text: hello }
-    - wait_event: { type: message_create, where: "event.content == \\\"hello\\\"", within: 2s, into: seen }
+    - wait_event: { type: message_create, where: 'event.content == \"hello\"', within: 2s, into: seen }
     - test.tell: \"{{seen.content}}\"
 ";
     let mut one = job(tree, 1);

@@ -27,3 +27,4 @@ mod sparkles;
 mod stack;
 mod statistics;
 mod tidy;
+mod trees;

@@ -14,7 +14,7 @@ use crate::army::spec::node::{self, Node};
 use crate::army::spec::program::{Part, Program, What};
 use crate::army::spec::reach;
 use crate::army::spec::source::Located;
-use crate::army::spec::template::{Template, Use};
+use crate::army::spec::template::{Template, Use, as_text};
 use crate::army::tree::{DEPTH_MAX, Flaw, Kind, NodeId, Tree};
 
 /// What is known from elsewhere when a tree is compiled.
@@ -125,8 +125,17 @@ impl<'a> Compiler<'a> {
         let roles = self.roles(node, kind);
         let shared = self.note(node, what, &args, frame);
         let label = node.label.clone().filter(|label| !label.is_empty());
-        let part =
-            Part { path: path.into(), at: node.at, label, what, args, roles, with: Vec::new(), shared };
+        let part = Part {
+            path: path.into(),
+            at: node.at,
+            label,
+            what,
+            args,
+            shown: shown(&node.given.value()),
+            roles,
+            with: Vec::new(),
+            shared,
+        };
         self.parts.push(part);
         if kind == Kind::Subtree {
             self.subtree(node, id, path, frame, depth);
@@ -414,6 +423,18 @@ impl<'a> Compiler<'a> {
             }
         }
         params
+    }
+}
+
+/// What a node was given, in one line.
+fn shown(given: &Value) -> String {
+    match given {
+        Value::Null => String::new(),
+        Value::Object(fields) => {
+            let fields = fields.iter().map(|(name, value)| format!("{name}: {}", as_text(value)));
+            fields.collect::<Vec<_>>().join(", ")
+        }
+        other => as_text(other),
     }
 }
 

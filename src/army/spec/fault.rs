@@ -107,7 +107,9 @@ pub fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) ->
 
 /// The name that is most like this one, if any is like it.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let near = known.into_iter().map(|known| {
+    // One letter is like any name that begins with it.
+    let alike_long = |known: &&str| known.len() <= 3 * name.len() && name.len() <= 2 * known.len();
+    let near = known.into_iter().filter(alike_long).map(|known| {
         // `remember` is meant by who writes the last part of `memory.remember`.
         let last = known.rsplit('.').next().unwrap_or(known);
         let alike = strsim::jaro_winkler(name, known).max(strsim::jaro_winkler(name, last) - 0.05);
@@ -117,7 +119,7 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     best.filter(|(alike, _)| *alike >= ALIKE).map(|(_, known)| known)
 }
 
-/// How alike names are that are taken for each other: `app_id` and `run_id` just so.
+/// How alike names are that are taken for each other.
 const ALIKE: f64 = 0.7;
 
 #[cfg(test)]
@@ -130,7 +132,7 @@ mod tests {
         assert_eq!(nearest("memory.remembr", known), Some("memory.remember"));
         assert_eq!(nearest("remember", known), Some("memory.remember"));
         assert_eq!(nearest("sequnce", known), Some("sequence"));
-        assert_eq!(nearest("app_id", known), Some("run_id"));
+        assert_eq!(nearest("n", known), None);
         assert_eq!(nearest("zzzzz", known), None);
     }
 }

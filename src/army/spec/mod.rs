@@ -23,6 +23,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 pub mod threshold;
+pub mod write;
 
 pub use compile::{Given, compile};
 pub use fault::Faults;

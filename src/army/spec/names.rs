@@ -48,8 +48,8 @@ impl Names<'_> {
             for name in &missing {
                 faults.add(Place::default(), told_missing(name, &unread));
             }
-            let spare = unread.iter().filter(|name| !is_meant(name, &missing));
-            for name in spare {
+            // With something missing, what is spare was told already as what is there instead.
+            for name in unread.iter().filter(|_| missing.is_empty()) {
                 let near = did_you_mean(name, file.params.iter().map(|param| param.name.as_str()));
                 faults.warn(Place::default(), format!("--custom: nothing reads `{name}`{near}"));
             }
@@ -124,13 +124,9 @@ impl Names<'_> {
 }
 
 fn told_missing(name: &str, unread: &[&str]) -> String {
-    match nearest(name, unread.iter().copied()) {
-        Some(near) => format!("--custom: the tree reads `{name}`, you gave `{near}`"),
-        None => format!("--custom: the tree reads `{name}`, which has no value"),
+    let near = nearest(name, unread.iter().copied()).map(|near| vec![near]);
+    match near.unwrap_or_else(|| unread.to_vec())[..] {
+        [] => format!("--custom: the tree reads `{name}`, which has no value"),
+        ref spare => format!("--custom: the tree reads `{name}`, you gave `{}`", spare.join("`, `")),
     }
-}
-
-/// Whether a key that nothing reads was told already, as the one that was meant.
-fn is_meant(name: &str, missing: &[String]) -> bool {
-    missing.iter().any(|missing| nearest(missing, [name]).is_some())
 }

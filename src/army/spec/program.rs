@@ -49,6 +49,8 @@ pub struct Part {
     pub label: Option<String>,
     pub what: What,
     pub args: Arguments,
+    /// What it was given, in one line for people.
+    pub shown: String,
     /// Of `by_role`: the role of each child.
     pub roles: Vec<String>,
     /// Of `subtree`: its parameters.

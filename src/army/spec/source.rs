@@ -135,7 +135,11 @@ impl<'a> Reader<'a> {
             Some(Ok((event, span))) => Ok((event, place(span))),
             Some(Err(error)) => {
                 let at = Place { line: error.marker().line(), column: error.marker().col() + 1 };
-                Err(Faults::one(at, format!("this is no YAML: {}", error.info())))
+                let hint = match error.info().contains("mapping values") {
+                    true => "; a text with a colon needs quotes",
+                    false => "",
+                };
+                Err(Faults::one(at, format!("this is no YAML: {}{hint}", error.info())))
             }
             None => Ok((Event::StreamEnd, Place::default())),
         }

@@ -92,7 +92,7 @@ pub enum Act {
 }
 
 /// Which tree, and what it is given.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Tree {
     /// A tree of the folder by its name, or a file; with #TREE one of its `trees`
     #[arg(long, value_name = "NAME|FILE[#TREE]")]

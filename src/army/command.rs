@@ -34,7 +34,7 @@ const TELL_EVERY: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, Args)]
 pub struct Run {
     #[command(flatten)]
-    pub tree: TreeOf,
+    pub tree: Tree,
     /// How many bots there are; 0 starts nothing and ends
     #[arg(long, conflicts_with = "arrival", value_parser = clap::value_parser!(u32).range(0..=BOTS_MAX as i64))]
     pub n: Option<u32>,
@@ -108,15 +108,12 @@ pub struct Run {
 #[derive(Clone, Debug, Args)]
 pub struct Once {
     #[command(flatten)]
-    pub tree: TreeOf,
+    pub tree: Tree,
     #[command(flatten)]
     pub stage: StageOf,
     #[command(flatten)]
     pub outputs: Outputs,
 }
-
-/// Which tree.
-pub type TreeOf = Tree;
 
 /// What bots act on, and how fast.
 #[derive(Clone, Debug, Args)]
@@ -384,10 +381,11 @@ async fn played(
     interrupt: CancellationToken,
 ) -> anyhow::Result<Finished> {
     let (send, mut begun) = tokio::sync::oneshot::channel::<Watch>();
-    let playing = play(job, |watch| {
+    let begins = Box::new(|watch| {
         // Nobody looks once the run has failed to start.
         send.send(watch).ok();
     });
+    let playing = play(job, begins);
     let looking = async {
         let Ok(watch) = (&mut begun).await else { return std::future::pending::<()>().await };
         let mut ticks = interval_at(Instant::now() + TELL_EVERY, TELL_EVERY);
@@ -435,9 +433,7 @@ fn job(run: &Run, program: Arc<crate::army::spec::Program>) -> Result<Job, Strin
         (None, None) => Course::constant(level),
     };
     let model = match run.arrival {
-        Some(rate) => {
-            Model::Open { course: course(rate), max_bots: run.max_bots, even: run.arrival_even }
-        }
+        Some(rate) => Model::Open { course: course(rate), max_bots: run.max_bots, even: run.arrival_even },
         None => Model::Closed(course(f64::from(run.n.unwrap_or(USUAL_BOTS)))),
     };
     let respawn = Respawn { every: run.respawn_every.max(RESPAWN_LEAST), batch: run.respawn_batch };

@@ -79,7 +79,9 @@ impl Api {
         let watch = self.current().watch.clone();
         match watch {
             Some(watch) => watch.document(),
-            None => Document { run: Run { state: "idle".to_owned(), ..Run::default() }, ..Document::default() },
+            None => {
+                Document { run: Run { state: "idle".to_owned(), ..Run::default() }, ..Document::default() }
+            }
         }
     }
 }
@@ -96,7 +98,8 @@ pub async fn serve(serve: &Serve, mouth: &Mouth<'_>, interrupt: CancellationToke
         (mouth.tell)("whoever reaches this address could start load tests: give a --token\n");
         return Ok(UNUSABLE);
     }
-    let listener = TcpListener::bind(serve.bind).await.with_context(|| format!("listen on {}", serve.bind))?;
+    let listener =
+        TcpListener::bind(serve.bind).await.with_context(|| format!("listen on {}", serve.bind))?;
     let address = listener.local_addr().context("ask for the address")?;
     (mouth.say)(&format!("listening on http://{address}\n"));
     let tasks = Tasks::new();
@@ -156,7 +159,10 @@ fn failed(status: StatusCode, error: &str) -> Response {
 }
 
 fn accepts(headers: &HeaderMap, kind: &str) -> bool {
-    headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).is_some_and(|value| value.contains(kind))
+    headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.contains(kind))
 }
 
 /// A page elsewhere whose name leads here must not reach us.
@@ -245,10 +251,14 @@ async fn begin(api: &Api, job: Job) -> anyhow::Result<()> {
     let (done, error) = (ended.clone(), Arc::new(Mutex::new(None)));
     let told = error.clone();
     api.0.tasks.spawn_job("load test", async move {
-        let played = play(job, |watch| {
+        let begun = Box::new(|watch| {
+            // Nobody waits for it any more.
             send.send(watch).ok();
         });
-        if let Err(error) = played.await {
+        // On a thread of its own: what a run holds need not be sent to another.
+        let runtime = tokio::runtime::Handle::current();
+        let played = tokio::task::spawn_blocking(move || runtime.block_on(play(job, begun))).await;
+        if let Err(error) = played.unwrap_or_else(|panic| Err(panic.into())) {
             tracing::warn!(error = format!("{error:#}"), "the load test failed");
             *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         }
@@ -296,10 +306,14 @@ fn job(api: &Api, wanted: Wanted) -> Result<Job, String> {
         }
         None => Model::Closed(Course::constant(n.into())),
     };
-    job.plan =
-        Plan { model, duration: duration.transpose()?, iterations: wanted.iterations, grace: GRACE, ..Plan::default() };
-    job.thresholds =
-        wanted.thresholds.iter().map(|text| Threshold::parse(text)).collect::<Result<_, _>>()?;
+    job.plan = Plan {
+        model,
+        duration: duration.transpose()?,
+        iterations: wanted.iterations,
+        grace: GRACE,
+        ..Plan::default()
+    };
+    job.thresholds = wanted.thresholds.iter().map(|text| Threshold::parse(text)).collect::<Result<_, _>>()?;
     job.options.seed = seed(wanted.seed);
     job.options.run_id = format!("r{}", job.options.seed);
     let format = if is_on(&wanted.log_options.format_json_logs) { Format::Json } else { Format::Text };
@@ -379,7 +393,8 @@ async fn set_bots(State(api): State<Api>, headers: HeaderMap, body: Bytes) -> Re
 async fn metrics(State(api): State<Api>, headers: HeaderMap) -> Response {
     let document = api.document();
     if accepts(&headers, "text/plain") {
-        return ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], prometheus(&document)).into_response();
+        return ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], prometheus(&document))
+            .into_response();
     }
     Json(document).into_response()
 }
@@ -403,10 +418,14 @@ fn prometheus(document: &Document) -> String {
         ] {
             text.push_str(&format!("army_runs_total{{action=\"{name}\",outcome=\"{outcome}\"}} {count}\n"));
         }
-        for (quantile, value) in [("0.5", action.service.p50), ("0.95", action.service.p95), ("0.99", action.service.p99)] {
+        for (quantile, value) in
+            [("0.5", action.service.p50), ("0.95", action.service.p95), ("0.99", action.service.p99)]
+        {
             if let Some(ms) = value {
                 let seconds = ms / 1_000.0;
-                text.push_str(&format!("army_seconds{{action=\"{name}\",quantile=\"{quantile}\"}} {seconds}\n"));
+                text.push_str(&format!(
+                    "army_seconds{{action=\"{name}\",quantile=\"{quantile}\"}} {seconds}\n"
+                ));
             }
         }
     }

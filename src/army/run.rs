@@ -387,8 +387,11 @@ async fn load(program: &Program, stage: &Stage) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What is done with the view of a run that has begun.
+pub type Begun = Box<dyn FnOnce(Watch) + Send>;
+
 /// Plays a job; `begun` is given a view of it. In virtual time that is on a thread and a runtime of its own.
-pub async fn play(job: Job, begun: impl FnOnce(Watch) + Send + 'static) -> anyhow::Result<Finished> {
+pub async fn play(job: Job, begun: Begun) -> anyhow::Result<Finished> {
     if !job.is_virtual {
         return on_this_runtime(job, begun).await;
     }
@@ -399,7 +402,7 @@ pub async fn play(job: Job, begun: impl FnOnce(Watch) + Send + 'static) -> anyho
     work.await.context("the run in virtual time panicked")?
 }
 
-async fn on_this_runtime(job: Job, begun: impl FnOnce(Watch)) -> anyhow::Result<Finished> {
+async fn on_this_runtime(job: Job, begun: Begun) -> anyhow::Result<Finished> {
     let run = Run::start(job).await?;
     begun(run.watch());
     run.finish().await

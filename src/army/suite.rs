@@ -263,7 +263,9 @@ fn tell(results: &[Result], verbose: bool, mouth: &Mouth<'_>) {
     for result in results {
         let took = result.took.as_secs_f64();
         match &result.failure {
-            Some(failure) => (mouth.say)(&format!("FAIL {}: {} ({took:.1} s)\n  {failure}\n", result.file, result.name)),
+            Some(failure) => {
+                (mouth.say)(&format!("FAIL {}: {} ({took:.1} s)\n  {failure}\n", result.file, result.name))
+            }
             None if verbose => (mouth.say)(&format!("ok   {}: {} ({took:.1} s)\n", result.file, result.name)),
             None => {}
         }

@@ -64,7 +64,7 @@ fn job(tree: &str, bots: u32) -> Job {
 }
 
 async fn done(job: Job) -> Finished {
-    play(job, |_| ()).await.expect("the army works")
+    play(job, Box::new(|_| ())).await.expect("the army works")
 }
 
 fn runs(document: &Document, action: &str) -> u64 {
@@ -102,7 +102,8 @@ root:
 async fn waits_are_not_whole_seconds() {
     let tree = "root: { sequence: [ { set: { from: \"{{now}}\" } }, { wait: 0s..10s }, { test.tell: [\"{{from}}\", \"{{now}}\"] } ] }";
     done(job(tree, 40)).await;
-    let waited: Vec<i64> = told().iter().map(|one| one[1].as_i64().unwrap() - one[0].as_i64().unwrap()).collect();
+    let waited: Vec<i64> =
+        told().iter().map(|one| one[1].as_i64().unwrap() - one[0].as_i64().unwrap()).collect();
     let fractions: BTreeSet<i64> = waited.iter().map(|ms| ms % 1_000).collect();
     assert!(fractions.len() > 30, "{waited:?}");
     assert!(waited.iter().all(|ms| (0..=10_001).contains(ms)), "{waited:?}");
@@ -161,7 +162,10 @@ async fn names_are_complete_and_have_both_spellings() {
     let names: Vec<&String> = finished.document.actions.keys().collect();
     assert_eq!(names, ["a label", "shared.put", "take"]);
     let text = serde_json::to_value(&finished.document).unwrap();
-    assert!(text["actions"]["take"]["duration"].is_number() && text["actions"]["take"]["avg_duration"].is_number());
+    assert!(
+        text["actions"]["take"]["duration"].is_number()
+            && text["actions"]["take"]["avg_duration"].is_number()
+    );
 }
 
 #[tokio::test]
@@ -170,7 +174,10 @@ async fn finished_runs_end() {
         let mut job = job("root: { sequence: [ { think: 1s }, done ] }", 4);
         (job.plan.iterations, job.plan.respawn) = (iterations, respawn);
         let finished = done(job).await;
-        assert_eq!((finished.code, finished.document.bots.finished, finished.document.bots.started), (0, 4, 4));
+        assert_eq!(
+            (finished.code, finished.document.bots.finished, finished.document.bots.started),
+            (0, 4, 4)
+        );
     }
     let mut job = job("root: { think: 1s }", 4);
     job.plan.iterations = Some(5);
@@ -179,7 +186,9 @@ async fn finished_runs_end() {
 
 #[tokio::test]
 async fn once_reports_failure() {
-    for (tree, code) in [("root: { fail: no }", 3), ("root: { error: no }", 3), ("root: { always_succeed: { fail: no } }", 0)] {
+    for (tree, code) in
+        [("root: { fail: no }", 3), ("root: { error: no }", 3), ("root: { always_succeed: { fail: no } }", 0)]
+    {
         let mut job = job(tree, 1);
         job.kind = Kind::Once;
         job.plan.respawn = None;
@@ -272,7 +281,11 @@ async fn a_tree_that_spins_is_named() {
     let tree = "root: { repeat_n: { n: 20000, do: { log: x } } }";
     let finished = done(job(tree, 1)).await;
     assert_eq!(finished.document.bots.errored, 1);
-    assert!(finished.document.errors[0].reason.contains("hot loop at root"), "{:?}", finished.document.errors);
+    assert!(
+        finished.document.errors[0].reason.contains("hot loop at root"),
+        "{:?}",
+        finished.document.errors
+    );
 }
 
 #[tokio::test]
@@ -301,7 +314,11 @@ root:
     let finished = done(job).await;
     assert_eq!(told(), [json!("a"), json!("a"), json!("a")]);
     assert_eq!((finished.document.bots.errored, finished.document.bots.finished), (1, 2));
-    assert!(finished.document.run.uptime_ms < 5_000, "nobody waits for a lease to end: {:?}", finished.document.run);
+    assert!(
+        finished.document.run.uptime_ms < 5_000,
+        "nobody waits for a lease to end: {:?}",
+        finished.document.run
+    );
 }
 
 #[tokio::test]
@@ -402,7 +419,7 @@ async fn interrupted_runs_report() {
     let mut job = job("root: { sequence: [ { log: hello }, { wait: 1h } ] }", 3);
     job.is_virtual = false;
     job.plan.iterations = None;
-    let finished = play(job, |watch| watch.interrupt()).await.unwrap();
+    let finished = play(job, Box::new(|watch| watch.interrupt())).await.unwrap();
     assert_eq!((finished.code, finished.document.bot_count), (130, 0));
     assert!(mneme::army::summary::summary(&finished.document).contains("exit 130"));
 }
@@ -426,4 +443,142 @@ root:
         assert_eq!(finished.document.bots.started, 1);
     }
     assert_eq!(told(), Vec::<Value>::new());
+}
+
+/// The bot under test in this process, once through the tree.
+fn with_bot(tree: &str, bots: u32) -> Job {
+    let mut job = job(tree, bots);
+    (job.under, job.is_virtual) = (Under::Here, false);
+    job.options.think_scale = 0.02;
+    job
+}
+
+const DAY: &str = "
+root:
+  sequence:
+    - login: \"user{{bot.slot}}\"
+    - repeat_n:
+        n: 5
+        do:
+          always_succeed:
+            random_weighted:
+              - { weight: 4, do: { memory.remember: { key: \"k{{rand 0 9}}-{{rand 0 9}}\", value: \"v{{bot.id}} {{loop}}\", door: any } } }
+              - { weight: 2, do: { memory.recall: { key: \"k{{rand 0 9}}-{{rand 0 9}}\", door: any, missing: ok } } }
+              - { weight: 2, do: { memory.forget: { key: \"k{{rand 0 9}}-{{rand 0 9}}\", door: any } } }
+              - { weight: 1, do: { sparkle.give: { to: \"user{{rand 0 3}}\", reason: \"help {{loop}}\", door: any } } }
+";
+
+#[tokio::test]
+async fn what_the_bot_acknowledges_is_stored() {
+    let finished = done(with_bot(DAY, 12)).await;
+    assert_eq!(finished.code, 0, "{}", mneme::army::summary::summary(&finished.document));
+    let promises = &finished.document.promises;
+    assert!(promises.made > 10 && promises.made == promises.kept, "{promises:?}");
+    assert_eq!((promises.unanswered, finished.document.discord.ack_late), (0, 0));
+}
+
+#[tokio::test]
+async fn faults_excuse_no_broken_promise() {
+    let mut job = with_bot(DAY, 12);
+    let faults =
+        "store.lose_reply=3%,store.conflict=2%,store.late=1%,store.delay=1ms..10ms,discord.duplicate=5%";
+    job.faults = mneme::army::faults::Faults::parse(faults).unwrap();
+    job.options.seed = crate::harness::seed(11);
+    let finished = done(job).await;
+    let promises = &finished.document.promises;
+    let summary = mneme::army::summary::summary(&finished.document);
+    assert!(promises.made > 10 && promises.broken == 0, "{summary}");
+}
+
+#[tokio::test]
+async fn a_promise_that_is_not_kept_is_told() {
+    // A value that the bot is taught, while the ledger is told of another one.
+    const LIE: Action = Action {
+        name: "test.lie",
+        about: "Promises something else",
+        params: &[],
+        run: |soldier, _| {
+            Box::pin(async move {
+                let wanted = mneme::army::Wanted::contains("I'll remember");
+                let request = soldier.tell(mneme::army::Door::Prefix, ".remember tea is hot").await?;
+                let (server, event) = (soldier.persona().server, request.event().unwrap());
+                let value = Some("cold".to_owned());
+                let change = mneme::army::promises::Change::Memory { key: "tea".into(), value };
+                soldier.stage().ledger.asked(event, server, change);
+                soldier.reply(&request, &wanted).await?;
+                soldier.stage().ledger.told(event, mneme::army::promises::Told::Done);
+                Ok(Outcome::succeed())
+            })
+        },
+    };
+    let mut registry = Registry::new();
+    registry.add(&LIE);
+    let tree = mneme::army::build::act(&LIE, mneme::army::Args::new());
+    let (program, _) = mneme::army::build::program("lie", tree, &registry, &Given::default()).unwrap();
+    let finished = done(Job { program: Arc::new(program), ..with_bot("root: succeed", 1) }).await;
+    let document = &finished.document;
+    assert_eq!((finished.code, document.promises.broken), (5, 1), "{:?}", document.promises);
+    assert!(document.promises.violations[0].contains("promised \"cold\"; stored set Some(\"hot\")"));
+}
+
+#[tokio::test]
+async fn an_open_model_shows_what_a_stall_costs() {
+    // Nobody is let in for two seconds. Service time hides that: those who ask wait no longer than usual.
+    let tree = "
+root:
+  sequence:
+    - with_lock: { key: door, wait: 20s, max_hold: 30s, do: { sequence: [ { select: [ { negate: { if_slot: 0 } }, { wait: 2s } ] }, { log: { text: in }, label: in } ] } }
+";
+    let mut job = job(tree, 1);
+    job.is_virtual = false;
+    job.plan.model = Model::Open { course: Course::constant(20.0), max_bots: 200, even: true };
+    job.plan.duration = Some(Duration::from_millis(1_900));
+    let finished = done(job).await;
+    assert!(finished.document.bots.started >= 30, "{:?}", finished.document.bots);
+}
+
+#[tokio::test]
+async fn a_paced_action_knows_its_due_time() {
+    // Every second attempt takes 350 ms where 100 are planned.
+    let tree = "
+root:
+  sequence:
+    - repeat_n: { n: 10, do: { pace: { every: 100ms, do: { random: [ { wait: 350ms }, { wait: 1ms } ] } } } }
+";
+    let mut job = job(tree, 1);
+    job.is_virtual = false;
+    job.options.seed = 5;
+    let finished = done(job).await;
+    let wait = &finished.document.actions["wait"];
+    let (service, response) = (wait.service, wait.response.unwrap());
+    assert!(response.max >= service.max, "{wait:?}");
+    assert!(response.p95.unwrap() > 300.0, "{wait:?}");
+}
+
+#[tokio::test]
+async fn arrivals_that_find_no_place_are_counted() {
+    let mut job = job("root: { wait: 10s }", 1);
+    job.plan.model = Model::Open { course: Course::constant(10.0), max_bots: 5, even: true };
+    job.plan.duration = Some(Duration::from_millis(950));
+    let bots = done(job).await.document.bots;
+    assert_eq!((bots.started, bots.dropped), (5, 5));
+}
+
+#[tokio::test]
+async fn stages_come_and_go() {
+    let mut job = job("root: { think: 1s }", 1);
+    job.plan.model = Model::Closed(Course::parse("10:10s,10:5s,0:10s").unwrap());
+    job.plan.iterations = None;
+    let finished = done(job).await;
+    let most = finished.document.target_bot_count;
+    assert_eq!((finished.code, finished.document.bots.started), (0, 10), "{}", finished.reason);
+    assert!(finished.document.run.uptime_ms >= 25_000 && most <= 1, "{:?}", finished.document.run);
+}
+
+#[tokio::test]
+async fn a_missed_threshold_has_a_code_of_its_own() {
+    let mut job = job("thresholds: [ \"log:count==3\", \"errors.rate<1%\" ]\nroot: { log: x }", 2);
+    job.fail_on_bot_error = true;
+    let finished = done(job).await;
+    assert_eq!((finished.code, &finished.reason[..]), (99, "not kept: log:count==3"));
 }

@@ -2,6 +2,7 @@
 
 mod adopt;
 mod army;
+mod army_cli;
 mod chats;
 mod child;
 mod control;

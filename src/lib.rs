@@ -12,10 +12,12 @@
 //! - who speaks Discord: [`bot`] for the bot, [`sim`] for a Discord to try and test it on
 //! - the roles of the executable: [`run`], [`playground`] (all of it in one process), [`doctor`],
 //!   [`data`] (moving records, [`adopt`]: from the original bot)
+//! - simulated people: [`army`]
 //! - the faces: [`web`]
 
 pub mod adopt;
 pub mod archive;
+pub mod army;
 pub mod bans;
 pub mod bot;
 pub mod calendar;
@@ -38,6 +40,7 @@ pub mod people;
 pub mod permissions;
 pub mod playground;
 pub mod run;
+pub mod sandbox;
 pub mod settings;
 pub mod shared;
 pub mod sim;

@@ -65,7 +65,10 @@ fn nothing_unknown_is_ignored() {
     for (text, told) in [
         ("root: { memory.recal: { key: a } }", "did you mean memory.recall?"),
         ("root: { memory.recall: { key: a, dor: slash } }", "has no parameter dor; did you mean door?"),
-        ("root: { retry: { times: 2, back_off: 1s, do: fail } }", "has no parameter back_off; did you mean backoff?"),
+        (
+            "root: { retry: { times: 2, back_off: 1s, do: fail } }",
+            "has no parameter back_off; did you mean backoff?",
+        ),
         ("root: succeed\nthreshold: []", "did you mean thresholds?"),
         ("root: succeed\nthresholds: [ \"errors.rates<1%\" ]", "did you mean errors.rate?"),
         ("root: succeed\nevents: { message_create: { frm: bot } }", "did you mean from?"),
@@ -74,12 +77,14 @@ fn nothing_unknown_is_ignored() {
         let error = program(&format!("army: 1\nname: t\n{text}"), &Given::default()).unwrap_err();
         assert!(error.contains(told), "{text}: {error}");
     }
-    let tree = "army: 1\nname: t\nparams: { num_albums: 1 }\nroot: { log: \"{{config.app_id}} {{num_albums}}\" }";
+    let tree =
+        "army: 1\nname: t\nparams: { num_albums: 1 }\nroot: { log: \"{{config.app_id}} {{num_albums}}\" }";
     let error = program(tree, &given("[run_id: 5]")).unwrap_err();
     assert!(error.contains("the tree reads `app_id`, you gave `run_id`"), "{error}");
     let (_, odd) = program(tree, &given("app_id=5 num_album=2")).unwrap();
     assert!(odd.contains("nothing reads `num_album`; did you mean num_albums?"), "{odd}");
-    let mneme = Command::new(env!("CARGO_BIN_EXE_mneme")).args(["army", "check", "--colour", "x.yaml"]).output();
+    let mneme =
+        Command::new(env!("CARGO_BIN_EXE_mneme")).args(["army", "check", "--colour", "x.yaml"]).output();
     assert_eq!(mneme.unwrap().status.code(), Some(UNUSABLE));
 }
 
@@ -138,7 +143,8 @@ fn every_example_passes_check_and_says_how_to_run_it() {
     assert_eq!((told.code, &told.err[..]), (0, ""));
     for path in &files {
         let stem = path.file_stem().unwrap().to_str().unwrap();
-        let file = read(&fs::read_to_string(path).unwrap(), path.parent().unwrap(), &Registry::new()).unwrap();
+        let file =
+            read(&fs::read_to_string(path).unwrap(), path.parent().unwrap(), &Registry::new()).unwrap();
         let example = file.example.unwrap_or_else(|| panic!("{stem} has no example"));
         assert_eq!(file.name, stem);
         assert!(example.command.starts_with("mneme army ") && example.command.contains(stem), "{example:?}");

@@ -437,14 +437,7 @@ impl Reader<'_> {
     /// A tree in a test: the name of one of `trees:`, or a node.
     fn tree(&mut self, value: &Located) -> Option<Node> {
         match value.text() {
-            Some(name) => Some(Node {
-                at: value.at,
-                name: "subtree".into(),
-                action: None,
-                label: None,
-                given: Located { at: value.at, ..Located::of(&Value::from(name)) },
-                children: Vec::new(),
-            }),
+            Some(name) => Some(Node::subtree(name, value.at)),
             None => self.node(value),
         }
     }

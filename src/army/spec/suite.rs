@@ -33,7 +33,8 @@ pub struct Test {
 impl Suite {
     /// All trees of all tests.
     pub fn programs(&self) -> impl Iterator<Item = &Program> {
-        let of_tests = self.tests.iter().flat_map(|test| [test.pre.as_ref(), Some(&test.tree), test.post.as_ref()]);
+        let of_tests =
+            self.tests.iter().flat_map(|test| [test.pre.as_ref(), Some(&test.tree), test.post.as_ref()]);
         of_tests.chain([self.pre_all.as_ref(), self.post_all.as_ref()]).flatten()
     }
 }

@@ -269,7 +269,8 @@ fn trees_that_nothing_uses_are_compared_too() {
 fn no_text_makes_the_reader_panic() {
     use rand::rngs::StdRng;
     use rand::{Rng, SeedableRng};
-    const PARTS: [&str; 16] = ["{", "}", "[", "]", ": ", "\n", "  ", "- ", "{{", "}}", "\"", "|", "0", "root", "é", "subtree"];
+    const PARTS: [&str; 16] =
+        ["{", "}", "[", "]", ": ", "\n", "  ", "- ", "{{", "}}", "\"", "|", "0", "root", "é", "subtree"];
     let registry = Registry::new();
     let chars: Vec<_> = ALBUM.chars().collect();
     for seed in 0..400 {

@@ -96,9 +96,22 @@ impl<'de> serde::Deserialize<'de> for Timestamp {
 
 /// Tells the time: the system's, or one that a test moves or sets wrong.
 #[derive(Clone, Debug, Default)]
-pub struct Clock {
-    manual: Option<Arc<AtomicI64>>,
-    ahead: Duration,
+pub struct Clock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    /// The system's, set ahead by this much.
+    System { ahead: Duration },
+    /// Stands still until it is moved.
+    Manual(Arc<AtomicI64>),
+    /// Runs with the runtime's time, which a test may have made virtual.
+    Running { start: Timestamp, since: tokio::time::Instant },
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Self::System { ahead: Duration::ZERO }
+    }
 }
 
 impl Clock {
@@ -108,27 +121,33 @@ impl Clock {
 
     /// A clock that stands still until [`Clock::advance`].
     pub fn manual(start: Timestamp) -> Self {
-        Self { manual: Some(Arc::new(AtomicI64::new(start.0))), ahead: Duration::ZERO }
+        Self(Source::Manual(Arc::new(AtomicI64::new(start.0))))
     }
 
     /// A clock that is ahead of the system's by this much.
     pub fn ahead(by: Duration) -> Self {
-        Self { manual: None, ahead: by }
+        Self(Source::System { ahead: by })
+    }
+
+    /// A clock that shows this time now and runs with the runtime's time.
+    pub fn running(start: Timestamp) -> Self {
+        Self(Source::Running { start, since: tokio::time::Instant::now() })
     }
 
     pub fn now(&self) -> Timestamp {
-        match &self.manual {
-            Some(millis) => Timestamp(millis.load(Ordering::SeqCst)),
-            None => {
+        match &self.0 {
+            Source::Manual(millis) => Timestamp(millis.load(Ordering::SeqCst)),
+            Source::Running { start, since } => start.plus(since.elapsed()),
+            Source::System { ahead } => {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)).plus(self.ahead)
+                Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)).plus(*ahead)
             }
         }
     }
 
     /// Moves a manual clock; the system's is nobody's to move.
     pub fn advance(&self, by: Duration) {
-        let millis = self.manual.as_ref().expect("only a manual clock is moved");
+        let Source::Manual(millis) = &self.0 else { panic!("only a manual clock is moved") };
         millis.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
     }
 }
@@ -153,6 +172,13 @@ mod tests {
         assert_eq!(with, Timestamp::parse("2022-05-01T14:00:07"));
         assert_eq!(with.map(|t| t.to_string()).as_deref(), Some("2022-05-01T14:00:07Z"));
         assert_eq!(Timestamp::parse("yesterday"), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_running_clock_goes_with_the_runtimes_time() {
+        let clock = Clock::running(Timestamp::from_seconds(100));
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(clock.now(), Timestamp::from_seconds(105));
     }
 
     #[test]

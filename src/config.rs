@@ -40,6 +40,8 @@ pub enum Role {
     Health(Health),
     /// Take over, export, import and compare records
     Data(Box<Data>),
+    /// Look at the data that bots share, and change it
+    Shared(Shared),
     /// Start simulated people: load tests and integration tests of a bot
     Army(Box<Army>),
     /// Print a completion script for a shell
@@ -175,6 +177,71 @@ pub enum TablesAct {
     Create,
     /// Compare the tables in the store with what the bot needs; fails with each difference
     Check,
+}
+
+#[derive(Debug, Args)]
+pub struct Shared {
+    #[command(subcommand)]
+    pub act: SharedAct,
+    /// Whose data: bot, server/<id>, run/<id> or runs
+    #[arg(long, default_value = "bot")]
+    pub space: String,
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub store: Store,
+    #[command(flatten)]
+    pub log: Log,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum SharedAct {
+    /// Show a value, its version and who wrote it
+    Get { key: String },
+    /// Write a value: JSON, or text if it is not
+    Put {
+        key: String,
+        value: String,
+        /// Only if there is none
+        #[arg(long, conflicts_with = "if_version")]
+        if_absent: bool,
+        /// Only over this version
+        #[arg(long)]
+        if_version: Option<u64>,
+    },
+    /// List values, lists, pools, barriers or permits
+    List {
+        /// Keys that begin with this
+        #[arg(default_value = "")]
+        prefix: String,
+        #[arg(long, value_enum, default_value_t = SharedKind::Cell)]
+        kind: SharedKind,
+    },
+    /// List the locks that are held
+    Locks {
+        /// Only those whose lease has ended; there being any is an error
+        #[arg(long)]
+        overdue: bool,
+        /// Remove whoever holds this lock
+        #[arg(long = "break", value_name = "KEY", requires = "fence")]
+        break_lock: Option<String>,
+        /// The fence of the holder that is meant
+        #[arg(long)]
+        fence: Option<u64>,
+    },
+    /// Show a value whenever it changes
+    Watch { key: String },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SharedKind {
+    Cell,
+    /// Lists: handed out, left, returned, and who has what
+    Deal,
+    Pool,
+    Barrier,
+    Permit,
 }
 
 /// The playground's usual port; if somebody has it, another one is taken.
@@ -322,6 +389,7 @@ impl Cli {
                 let data = data.mut_subcommands(|act| act.mut_args(choose_variable));
                 data.mut_args(|argument| argument.global(true))
             })
+            .mut_subcommand("shared", |shared| shared.mut_args(|argument| argument.global(true)))
             .mut_subcommands(|role| role.mut_args(choose_variable));
         let matches =
             command.try_get_matches_from_mut(args).map_err(|error| name_variable(error, &command))?;
@@ -376,6 +444,11 @@ pub fn aws_is_configured() -> bool {
         "AWS_WEB_IDENTITY_TOKEN_FILE",
     ];
     variables.iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+}
+
+/// This program, to start it once more.
+pub fn executable() -> std::io::Result<PathBuf> {
+    std::env::current_exe()
 }
 
 /// Whether the operator wants no colours: <https://no-color.org>.

@@ -6,7 +6,7 @@
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -20,6 +20,7 @@ use crate::dynamo::{self, Dynamo, TableSpec};
 use crate::history::Revision;
 use crate::people::Noted;
 use crate::settings::{Settings, SettingsCache};
+use crate::shared::SharedData;
 use crate::telemetry::{Health, Metrics};
 
 pub mod discord;
@@ -498,6 +499,8 @@ pub struct Services {
     pub settings: SettingsCache,
     pub bans: Bans,
     pub noted: Noted,
+    /// What this instance shares with others; set when the bot has started.
+    pub shared: OnceLock<SharedData>,
     pub metrics: Metrics,
     pub health: Health,
     /// Cancelled once an owner wants the process to start anew.
@@ -517,6 +520,7 @@ impl Services {
             settings: SettingsCache::default(),
             bans: Bans::default(),
             noted: Noted::default(),
+            shared: OnceLock::new(),
             metrics,
             health: Health::default(),
             restart: CancellationToken::new(),

@@ -5,7 +5,7 @@
 //! reply adds nothing. A crash loses what was counted since the last flush, a stop by signal nothing.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -153,6 +153,8 @@ pub struct Counts {
     due: Notify,
     dropped: AtomicU64,
     writer: OnceLock<&'static str>,
+    /// Nothing is written before the writer has its number.
+    waits_for_number: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -165,10 +167,16 @@ struct Waiting {
 }
 
 impl Counts {
-    /// Names the writer: a number that no other running process has. To be called before anything is
-    /// written; later calls change nothing.
-    pub fn write_as(&self, slot: u32) {
-        self.writer.get_or_init(|| column_name(&slot.to_string()));
+    /// From now on everything waits until the writer has a number.
+    pub fn wait_for_number(&self) {
+        self.waits_for_number.store(true, Ordering::SeqCst);
+    }
+
+    /// Names the writer: a number that no other running process has. `false`: it has another one, which it
+    /// cannot change, because what it wrote under that may have to be repeated.
+    pub fn write_as(&self, slot: u32) -> bool {
+        let column = self.writer.get_or_init(|| column_name(&slot.to_string()));
+        *column == format!("k_{slot}")
     }
 
     /// Counts: adds to a row of a board, which is kept until `expires_at` at least.
@@ -235,6 +243,9 @@ impl Counts {
 
     /// Writes what was counted until now. What could not be written waits for the next flush.
     pub async fn flush(&self, dynamo: &Dynamo, noted: &Noted) -> Result<(), Error> {
+        if self.waits_for_number.load(Ordering::SeqCst) && self.writer.get().is_none() {
+            return Ok(());
+        }
         let _turn = self.flushing.lock().await;
         let now = dynamo.now();
         let batch = self.waiting().take_off(now);
@@ -452,6 +463,20 @@ mod tests {
             }
             assert_eq!(written(&dynamo, "a").await, expected);
         }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_written_before_the_writer_has_its_number() {
+        let (dynamo, _, _) = store().await;
+        let (counts, noted) = (Counts::default(), Noted::default());
+        counts.wait_for_number();
+        count(&counts, "a");
+        counts.flush(&dynamo, &noted).await.unwrap();
+        assert_eq!((written(&dynamo, "a").await, counts.backlog().0), (0, 1));
+        assert!(counts.write_as(7) && counts.write_as(7) && !counts.write_as(8));
+        counts.flush(&dynamo, &noted).await.unwrap();
+        let row: Tally = dynamo.get(("board".to_owned(), "a".to_owned())).await.unwrap().unwrap();
+        assert!(row.number("n") == 1 && row.number("k_7") > 0);
     }
 
     #[tokio::test]

@@ -5,8 +5,8 @@
 //! - the ground: [`clock`], [`cause`], [`tasks`], [`config`], [`telemetry`],
 //!   [`finding`] (what an examination found)
 //! - what is remembered: [`dynamo`] (typed records over the AWS SDK), [`history`] (head and revision in one
-//!   transaction), [`settings`], [`people`], [`counts`], [`due`] (what must happen later),
-//!   [`tables`] (every table in one list)
+//!   transaction), [`settings`], [`people`], [`counts`], [`due`] (what must happen later), [`shared`] (data
+//!   between bots), [`tables`] (every table in one list)
 //! - what people type: [`context`] (what a command can reach and return), [`commands`] (one file per
 //!   feature), [`calendar`] (times in words), [`markdown`] (text that is safe to send)
 //! - who speaks Discord: [`bot`] for the bot, [`sim`] for a Discord to try and test it on
@@ -39,7 +39,9 @@ pub mod people;
 pub mod permissions;
 pub mod playground;
 pub mod run;
+pub mod sandbox;
 pub mod settings;
+pub mod shared;
 pub mod sim;
 pub mod tables;
 pub mod tasks;

@@ -7,8 +7,9 @@ use mneme::config::{self, Cli, DataAct, LogFormat, Role, TablesAct};
 use mneme::dynamo::connect::Connected;
 use mneme::finding::State;
 use mneme::run::{instance, open_store};
+use mneme::shared::{SharedData, SharedOptions, Space};
 use mneme::tasks::Tasks;
-use mneme::{army, data, doctor, playground, run, tables, telemetry, web};
+use mneme::{army, data, doctor, playground, run, shared, tables, telemetry, web};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
@@ -72,14 +73,21 @@ async fn start(role: Role) -> anyhow::Result<Exit> {
             start_logging(&options.log)?;
             move_data(*options).await
         }
+        Role::Shared(options) => {
+            start_logging(&options.log)?;
+            until_signalled(&tasks, share(options, &tasks)).await
+        }
         Role::Army(army) => {
-            let told = army::cli::start(&army.act);
-            print!("{}", told.out);
-            eprint!("{}", told.err);
-            match told.code {
-                0 => Ok(Exit::Asked),
-                code => std::process::exit(code),
-            }
+            telemetry::start(&army.log, false).context("--log is not a filter")?;
+            let mouth = army::command::Mouth { say: &|out| print!("{out}"), tell: &|err| eprint!("{err}") };
+            until_signalled(&tasks, async {
+                match army::command::start(&army.act, &mouth, tasks.shutdown()).await {
+                    0 => Ok(Exit::Asked),
+                    // Those of the army say more than a bot's.
+                    code => std::process::exit(code),
+                }
+            })
+            .await
         }
         Role::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "mneme", &mut std::io::stdout());
@@ -116,6 +124,17 @@ async fn until_signalled(
         outcome = work => outcome,
         () = signals => Ok(Exit::Asked),
     }
+}
+
+async fn share(options: config::Shared, tasks: &Tasks) -> anyhow::Result<Exit> {
+    let space = Space::parse(&options.space).context("a space is bot, server/<id>, run/<id> or runs")?;
+    let connected = open_store(&options.store).await?;
+    let shared = SharedData::open(connected.dynamo, tasks, space, SharedOptions::default());
+    let mut out = std::io::stdout();
+    let command = shared::cli::run(&shared, &options.act, options.json, &mut out);
+    // A watch lasts until it is stopped.
+    tasks.shutdown().run_until_cancelled(command).await.unwrap_or(Ok(()))?;
+    Ok(Exit::Asked)
 }
 
 /// What is done goes to the error output, what came of it to the output.

@@ -1,19 +1,24 @@
 //! Starting a bot: the store, the tables, Discord, and the order in which they end.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::bot::watchdog::Watchdog;
 use crate::bot::{self, Exit};
 use crate::config::{self, ContentIntent, StoreKind};
 use crate::context::{Discord, Instance, Prices, Services};
+use crate::counts::Counts;
 use crate::dynamo::connect::{Connected, Store, StoreConfig, connect};
 use crate::finding::State;
+use crate::shared::{LeaseOptions, SharedData, SharedOptions, Slot, Space, TTL_MAX};
 use crate::tasks::Tasks;
 use crate::{tables, web};
 
@@ -74,12 +79,69 @@ async fn serve(
     if let Some(engine) = connected.embedded {
         tasks.spawn("sweep", engine.sweep(tasks.shutdown()));
     }
+    share(&services, tasks).await;
     if let Some(address) = http {
         let listener =
             TcpListener::bind(address).await.with_context(|| format!("listen on HTTP={address}"))?;
         tasks.spawn("http", web::serve(listener, web::health(services.clone()), tasks.shutdown()));
     }
     Ok(bot::run(connection, services, settings, tasks).await)
+}
+
+/// Instances of one installation that can count at the same time.
+const INSTANCES_MAX: u32 = 256;
+
+/// An instance keeps its number through an outage of the store of nearly this length.
+const NUMBER_LEASE: LeaseOptions =
+    LeaseOptions { ttl: TTL_MAX, wait: Duration::from_secs(5), max_hold: None, trust_clocks: true };
+
+/// Pauses between two tries to get a number.
+const NUMBER_PAUSE: Duration = Duration::from_secs(5);
+
+/// Opens what instances share: this one's number among them, and the configuration they have in common.
+async fn share(services: &Arc<Services>, tasks: &Tasks) {
+    let shared = SharedData::open(services.dynamo.clone(), tasks, Space::Bot, SharedOptions::default());
+    services.state::<Counts>().wait_for_number();
+    // Before anybody is answered if the store is there, and as soon as it is if not.
+    let slot = take_number(&shared, 0..INSTANCES_MAX).await;
+    let number = keep_number(shared.clone(), services.state::<Counts>(), slot, tasks.shutdown());
+    tasks.spawn("number", number);
+    tasks.spawn("configuration", shared.clone().keep_config(tasks.shutdown()));
+    // It is set once in a bot's life.
+    let _ = services.shared.set(shared);
+}
+
+async fn take_number(shared: &SharedData, numbers: Range<u32>) -> Option<Slot> {
+    let slot = shared.slot_in(numbers, NUMBER_LEASE).await;
+    slot.inspect_err(|error| warn!(error = error as &dyn std::error::Error, "no number to count under yet"))
+        .ok()
+}
+
+/// Holds the number under which this instance counts. It cannot go on under another one.
+async fn keep_number(
+    shared: SharedData,
+    counts: Arc<Counts>,
+    slot: Option<Slot>,
+    shutdown: CancellationToken,
+) {
+    let (mut slot, mut numbers) = (slot, 0..INSTANCES_MAX);
+    while !shutdown.is_cancelled() {
+        let Some(held) = slot.take() else {
+            slot = shutdown.run_until_cancelled(take_number(&shared, numbers.clone())).await.flatten();
+            if slot.is_none() {
+                shutdown.run_until_cancelled(tokio::time::sleep(NUMBER_PAUSE)).await;
+            }
+            continue;
+        };
+        info!(number = held.number, "this instance has a number");
+        counts.write_as(held.number);
+        numbers = held.number..held.number + 1;
+        if shutdown.run_until_cancelled(held.lost()).await.is_none() {
+            held.release().await;
+            return;
+        }
+        warn!(number = held.number, "the number was lost, and is taken again if nobody else has it");
+    }
 }
 
 /// What the bot needs to know to join; nothing without a token.

@@ -7,13 +7,13 @@ use std::fmt::Write;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::commands;
 use crate::dynamo::schema::Made;
 use crate::dynamo::{Index, KeyAttribute, Projection, TableSpec};
+use crate::{commands, shared};
 
 /// All tables.
 pub fn all() -> Vec<TableSpec> {
-    commands::tables()
+    commands::tables().into_iter().chain(shared::TABLES.iter().copied()).collect()
 }
 
 /// What became of a table that was to be created, in one word.

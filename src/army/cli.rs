@@ -10,7 +10,7 @@ use crate::army::action::Registry;
 use crate::army::metrics::document::Document;
 use crate::army::spec::compile::{self, Given};
 use crate::army::spec::fault::Faults;
-use crate::army::{custom, import, library, list, report, show};
+use crate::army::{command, custom, import, library, list, report, show};
 
 /// Bad usage or a bad tree: nothing was started.
 pub const UNUSABLE: i32 = 2;
@@ -23,10 +23,21 @@ pub const FAILED: i32 = 1;
 pub struct Army {
     #[command(subcommand)]
     pub act: Act,
+    /// What is logged on the error output, the bot under test included: error, warn, info, debug, or a filter
+    #[arg(long, global = true, default_value = "warn")]
+    pub log: String,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Act {
+    /// Run a load test
+    Run(Box<command::Run>),
+    /// One bot, once through the tree; the exit code tells how it went
+    Once(Box<command::Once>),
+    /// Run integration tests
+    Test(command::Test),
+    /// Serve the HTTP API
+    Serve(command::Serve),
     /// Check tree files: names, arguments, unreachable nodes, endless loops, thresholds
     Check {
         /// Tree files
@@ -81,7 +92,7 @@ pub enum Act {
 }
 
 /// Which tree, and what it is given.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Tree {
     /// A tree of the folder by its name, or a file; with #TREE one of its `trees`
     #[arg(long, value_name = "NAME|FILE[#TREE]")]
@@ -133,6 +144,9 @@ impl Told {
 pub fn start(act: &Act) -> Told {
     let registry = Registry::new();
     match act {
+        Act::Run(_) | Act::Once(_) | Act::Test(_) | Act::Serve(_) => {
+            Told::unusable("this needs a Discord: it is started elsewhere")
+        }
         Act::Check { files } => check(files, &registry),
         Act::Show { tree, format } => show_tree(tree, *format, &registry),
         Act::List { what: Listable::Trees, json, trees, .. } => list_trees(trees, *json, &registry),

@@ -160,6 +160,8 @@ pub trait World {
     fn role(&mut self, node: NodeId) -> Option<usize>;
     /// A subtree is entered: its parameters are evaluated once, here.
     fn enters(&mut self, _subtree: NodeId) {}
+    /// A visit of a `pace` was meant to begin then.
+    fn paced(&mut self, _node: NodeId, _at: Duration) {}
     /// A `pace` came too late for this many of its times.
     fn late(&mut self, node: NodeId, missed: u32);
 }
@@ -388,6 +390,7 @@ impl Cursor {
         if missed > 0 {
             world.late(id, missed);
         }
+        world.paced(id, at);
         *self.memory(node) = Memory::Paced(start, k.saturating_add(1));
         self.push(id, State::Plain);
         if at > now { Move::Stay(Step::Pause(id, at)) } else { Move::Down(node.children[0]) }

@@ -20,7 +20,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::dynamo::connect::{Connected, Store, StoreConfig, connect};
 use crate::dynamo::{
     Column, Commit, Condition, Dynamo, Error, Index, KeyAttribute, KeyKind, Patience, Projection, Query,
-    Table, TableSpec, Token, Transaction, Units, Update, Updated, WRITES_MAX, measured,
+    Table, TableSpec, Token, Transaction, Tried, Units, Update, Updated, WRITES_MAX, measured,
 };
 
 /// The stores that the suite knows.
@@ -61,6 +61,8 @@ cases![
     a_put_may_have_a_condition,
     an_update_does_what_it_says,
     an_update_keeps_its_conditions,
+    parts_of_attributes_are_moved_and_compared,
+    a_refused_update_shows_what_was_found,
     a_delete_tells_what_was_there,
     the_order_is_that_of_utf8_bytes,
     a_range_is_what_it_says,
@@ -320,6 +322,59 @@ async fn an_update_keeps_its_conditions(Bench { dynamo, .. }: Bench) {
         assert!(!update(condition).await, "condition {number} does not hold");
     }
     assert_eq!(read(&dynamo, "a").await.and_then(|thing| thing.number), Some(10));
+}
+
+async fn parts_of_attributes_are_moved_and_compared(Bench { dynamo, .. }: Bench) {
+    const QUEUE: Column<Thing, Vec<String>> = Column::new("list");
+    const NAMES: Column<Thing, BTreeMap<String, String>> = Column::new("names");
+    let upsert = async |update| dynamo.upsert(thing("a").key(), update).await.expect("an upsert").applied();
+    let list = |elements: &[&str]| elements.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let names = Update::new().set_if_absent(NAMES, BTreeMap::new()).set(QUEUE, list(&["x", "y"]));
+    upsert(names).await.expect("there is no condition");
+    let both = BTreeSet::from(["v".to_owned(), "w".to_owned()]);
+    // The first element moves into an entry, as one step.
+    let take = |who: &str| {
+        let free = Condition::has(NAMES.entry(who)).not().and(Condition::size_above(QUEUE, 0));
+        Update::new().copy(QUEUE.first(), NAMES.entry(who)).remove(QUEUE.first()).when(free)
+    };
+    let taken = upsert(take("ann: #1").insert_all(WORDS, both.clone())).await.expect("a free one");
+    assert_eq!((taken.list, taken.words), (list(&["y"]), both));
+    assert_eq!(upsert(take("ann: #1")).await, None, "ann has one");
+    assert_eq!(upsert(take("bob")).await.expect("a free one").list, list(&[]));
+    assert_eq!(upsert(take("cat")).await, None, "none is left");
+    // An entry is handed on.
+    let hand_on = Update::new()
+        .copy(NAMES.entry("ann: #1"), NAMES.entry("cat"))
+        .remove(NAMES.entry("ann: #1"))
+        .when(Condition::equals(NAMES.entry("ann: #1"), "x".to_owned()));
+    upsert(hand_on).await.expect("ann had it");
+    let back = Update::new()
+        .append(QUEUE, "x".to_owned())
+        .remove(NAMES.entry("cat"))
+        .when(Condition::equals(NAMES.entry("cat"), "x".to_owned()));
+    assert_eq!(upsert(back).await.expect("cat has it").list, list(&["x"]));
+    // A number counts up to another one.
+    let count = |most: i64| {
+        let room = Condition::less_than_column(NUMBER, COPY).and(Condition::at_most(NUMBER, most));
+        Update::new().add(NUMBER, 1).when(room)
+    };
+    upsert(Update::new().set(NUMBER, 0).set(COPY, 2)).await.expect("there is no condition");
+    assert_eq!(upsert(count(-1)).await, None);
+    assert!(upsert(count(0)).await.is_some() && upsert(count(9)).await.is_some());
+    assert_eq!(upsert(count(9)).await, None, "as many as the other says");
+}
+
+async fn a_refused_update_shows_what_was_found(Bench { dynamo, .. }: Bench) {
+    let first = |key: &str| {
+        let update = Update::new().set(TEXT, "mine".to_owned()).when(Condition::has(TEXT).not());
+        dynamo.try_upsert(thing(key).key(), update)
+    };
+    assert_eq!(first("a").await.expect("an upsert"), Tried::Applied(text("a", "mine")));
+    let refused = Tried::Refused { found: Some(text("a", "mine")), doubtful: false };
+    assert_eq!(first("a").await.expect("an upsert"), refused);
+    let never = Update::new().add(NUMBER, 1).when(Condition::has(TEXT));
+    let refused = dynamo.try_upsert(thing("b").key(), never).await.expect("an upsert");
+    assert_eq!(refused, Tried::Refused { found: None, doubtful: false });
 }
 
 async fn a_delete_tells_what_was_there(Bench { dynamo, .. }: Bench) {

@@ -13,31 +13,45 @@ use serde::Serialize;
 use crate::clock::Timestamp;
 use crate::dynamo::table::{Item, Table, TableSpec};
 
-/// An attribute of the records in a table, or one entry of a map in them.
+/// An attribute of the records in a table, one entry of a map in them, or the first element of a list.
 pub struct Column<T, V> {
     path: Path,
     of: PhantomData<fn() -> (T, V)>,
 }
 
-/// Where a value is: an attribute, or an entry of it.
+/// Where a value is: an attribute, or a part of it.
 #[derive(Clone, Debug, PartialEq)]
 struct Path {
     name: &'static str,
-    entry: Option<String>,
+    part: Part,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Part {
+    Whole,
+    Entry(String),
+    First,
 }
 
 impl<T: Table, V> Column<T, V> {
     /// The name is that of the record's field.
     pub const fn new(name: &'static str) -> Self {
-        Self { path: Path { name, entry: None }, of: PhantomData }
+        Self { path: Path { name, part: Part::Whole }, of: PhantomData }
     }
 }
 
 impl<T: Table, V> Column<T, BTreeMap<String, V>> {
     /// One entry of the map, which must exist when the entry is written.
     pub fn entry(self, key: &str) -> Column<T, V> {
-        let path = Path { name: self.path.name, entry: Some(key.to_owned()) };
+        let path = Path { name: self.path.name, part: Part::Entry(key.to_owned()) };
         Column { path, of: PhantomData }
+    }
+}
+
+impl<T: Table, V> Column<T, Vec<V>> {
+    /// The first element of the list. Removing it moves the others up.
+    pub fn first(self) -> Column<T, V> {
+        Column { path: Path { name: self.path.name, part: Part::First }, of: PhantomData }
     }
 }
 
@@ -52,19 +66,19 @@ impl Number for f64 {}
 /// What `insert` can insert: the elements of DynamoDB's sets. The field is a `BTreeSet`, with
 /// `#[serde(with = "serde_dynamo::number_set")]` or `string_set`; DynamoDB has no empty sets, so it also
 /// needs `default` and `skip_serializing_if`.
-pub trait Element: Ord {
-    fn set(self) -> AttributeValue;
+pub trait Element: Ord + Sized {
+    fn set(elements: BTreeSet<Self>) -> AttributeValue;
 }
 
 impl Element for u64 {
-    fn set(self) -> AttributeValue {
-        AttributeValue::Ns(vec![self.to_string()])
+    fn set(elements: BTreeSet<Self>) -> AttributeValue {
+        AttributeValue::Ns(elements.iter().map(Self::to_string).collect())
     }
 }
 
 impl Element for String {
-    fn set(self) -> AttributeValue {
-        AttributeValue::Ss(vec![self])
+    fn set(elements: BTreeSet<Self>) -> AttributeValue {
+        AttributeValue::Ss(elements.into_iter().collect())
     }
 }
 
@@ -90,6 +104,13 @@ enum Action {
     Insert(Path, AttributeValue),
     TakeOut(Path, AttributeValue),
     Remove(Path),
+}
+
+impl<T> Clone for Update<T> {
+    fn clone(&self) -> Self {
+        let (actions, condition) = (self.actions.clone(), self.condition.clone());
+        Self { actions, condition, signature: self.signature.clone() }
+    }
 }
 
 impl<T: Table> Default for Update<T> {
@@ -134,15 +155,23 @@ impl<T: Table> Update<T> {
 
     /// Inserts into a set; an absent one counts as empty.
     pub fn insert<V: Element>(self, column: Column<T, BTreeSet<V>>, element: V) -> Self {
-        self.action(Action::Insert(column.path, element.set()))
+        self.insert_all(column, BTreeSet::from([element]))
+    }
+
+    /// Inserts all of them; there is no empty set, so nothing to insert is nothing to do.
+    pub fn insert_all<V: Element>(self, column: Column<T, BTreeSet<V>>, elements: BTreeSet<V>) -> Self {
+        match elements.is_empty() {
+            true => self,
+            false => self.action(Action::Insert(column.path, V::set(elements))),
+        }
     }
 
     /// Takes an element out of a set; the last one takes the attribute with it.
     pub fn take_out<V: Element>(self, column: Column<T, BTreeSet<V>>, element: V) -> Self {
-        self.action(Action::TakeOut(column.path, element.set()))
+        self.action(Action::TakeOut(column.path, V::set(BTreeSet::from([element]))))
     }
 
-    /// Removes an attribute or an entry.
+    /// Removes an attribute, an entry or an element.
     pub fn remove<V>(self, column: Column<T, V>) -> Self {
         self.action(Action::Remove(column.path))
     }
@@ -203,7 +232,7 @@ impl Action {
                 ("SET", format!("{path} = if_not_exists({path}, {})", p.value(value)))
             }
             Self::Copy { from, to } => ("SET", format!("{} = {}", p.path(to), p.path(from))),
-            Self::Add(path, amount) if path.entry.is_none() => {
+            Self::Add(path, amount) if path.part == Part::Whole => {
                 ("ADD", format!("{} {}", p.path(path), p.value(amount)))
             }
             // ADD is for attributes only, not for entries of maps.
@@ -248,7 +277,8 @@ struct Expiry {
 enum Test {
     Exists(Path),
     Compare(Path, &'static str, AttributeValue),
-    SizeBelow(Path, u64),
+    ComparePaths(Path, &'static str, Path),
+    Size(Path, &'static str, u64),
     Contains(Path, AttributeValue),
     /// It has these attributes with these values, and not those.
     Is {
@@ -278,7 +308,7 @@ impl<T: Table> Condition<T> {
 
     /// There is such a record.
     pub fn present() -> Self {
-        Self::from_test(Test::Exists(Path { name: T::KEY[0], entry: None }))
+        Self::from_test(Test::Exists(Path { name: T::KEY[0], part: Part::Whole }))
     }
 
     /// The record has this attribute or entry.
@@ -298,9 +328,24 @@ impl<T: Table> Condition<T> {
         Self::from_test(Test::Compare(column.path, ">", value_of(value)))
     }
 
+    /// Less or equal.
+    pub fn at_most<V: Serialize>(column: Column<T, V>, value: V) -> Self {
+        Self::from_test(Test::Compare(column.path, "<=", value_of(value)))
+    }
+
+    /// One attribute of the record is less than another one.
+    pub fn less_than_column<V>(column: Column<T, V>, other: Column<T, V>) -> Self {
+        Self::from_test(Test::ComparePaths(column.path, "<", other.path))
+    }
+
     /// The list, map or set has fewer than this many elements, the text fewer UTF-16 units.
     pub fn size_below<V>(column: Column<T, V>, size: u64) -> Self {
-        Self::from_test(Test::SizeBelow(column.path, size))
+        Self::from_test(Test::Size(column.path, "<", size))
+    }
+
+    /// The list, map or set has more than this many elements, the text more UTF-16 units.
+    pub fn size_above<V>(column: Column<T, V>, size: u64) -> Self {
+        Self::from_test(Test::Size(column.path, ">", size))
     }
 
     /// The set has this element.
@@ -350,7 +395,7 @@ impl Clause {
     pub(crate) fn still(table: &TableSpec, before: Option<&Item>, next: &Item) -> Self {
         let Some(before) = before else {
             let expiry = table.expires.map(|name| Expiry { name, passes: true });
-            let there = Test::Exists(Path { name: table.hash.name, entry: None });
+            let there = Test::Exists(Path { name: table.hash.name, part: Part::Whole });
             return Self { test: Some(Test::Not(Box::new(there))), expiry };
         };
         let mut has: Vec<_> = before.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
@@ -378,11 +423,8 @@ impl Test {
     /// Whether it holds when there is no record.
     fn holds_for_nothing(&self) -> bool {
         match self {
-            Self::Exists(_)
-            | Self::Compare(..)
-            | Self::SizeBelow(..)
-            | Self::Contains(..)
-            | Self::Is { .. } => false,
+            Self::Exists(_) | Self::Compare(..) | Self::ComparePaths(..) => false,
+            Self::Size(..) | Self::Contains(..) | Self::Is { .. } => false,
             Self::And(a, b) => a.holds_for_nothing() && b.holds_for_nothing(),
             Self::Or(a, b) => a.holds_for_nothing() || b.holds_for_nothing(),
             Self::Not(test) => !test.holds_for_nothing(),
@@ -395,9 +437,12 @@ impl Test {
             Self::Compare(path, operator, value) => {
                 format!("{} {operator} {}", p.path(path), p.value(value))
             }
-            Self::SizeBelow(path, size) => {
+            Self::ComparePaths(path, operator, other) => {
+                format!("{} {operator} {}", p.path(path), p.path(other))
+            }
+            Self::Size(path, operator, size) => {
                 let size = AttributeValue::N(size.to_string());
-                format!("size({}) < {}", p.path(path), p.value(&size))
+                format!("size({}) {operator} {}", p.path(path), p.value(&size))
             }
             Self::Contains(path, value) => format!("contains({}, {})", p.path(path), p.value(value)),
             Self::Is { has, lacks } => {
@@ -437,9 +482,10 @@ impl Placeholders {
 
     fn path(&mut self, path: &Path) -> String {
         let name = self.name(path.name);
-        match &path.entry {
-            Some(entry) => format!("{name}.{}", self.name(entry)),
-            None => name,
+        match &path.part {
+            Part::Whole => name,
+            Part::Entry(entry) => format!("{name}.{}", self.name(entry)),
+            Part::First => format!("{name}[0]"),
         }
     }
 
@@ -516,6 +562,27 @@ mod tests {
              #n3 = list_append(if_not_exists(#n3, :v4), :v5)"
         );
         assert_eq!(p.names().unwrap()["#n2"], "a.b");
+    }
+
+    #[test]
+    fn parts_of_an_attribute_are_rendered_with_placeholders_only() {
+        const QUEUE: Column<Plain, Vec<u64>> = Column::new("list");
+        let mut p = Placeholders::default();
+        let update = Update::new()
+            .copy(QUEUE.first(), NAMES.entry("ann"))
+            .remove(QUEUE.first())
+            .insert_all(PEOPLE, BTreeSet::new());
+        assert_eq!(update.into_parts().0.render(&mut p), "REMOVE #n2[0] SET #n0.#n1 = #n2[0]");
+        assert_eq!((p.names().unwrap()["#n1"].as_str(), p.values()), ("ann", None));
+        let mut p = Placeholders::default();
+        let condition = Condition::size_above(QUEUE, 0)
+            .and(Condition::at_most(NAMES.entry("a = b"), 7))
+            .and(Condition::less_than_column(NAMES.entry("next"), COUNT));
+        let now = Timestamp::from_seconds(5);
+        assert_eq!(
+            condition.into_clause().render(now, &mut p),
+            "((size(#n0) > :v0 AND #n1.#n2 <= :v1) AND #n1.#n3 < #n4)"
+        );
     }
 
     #[test]

@@ -22,6 +22,7 @@ use aws_smithy_types::body::SdkBody;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 /// What can happen to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -128,13 +129,24 @@ pub struct Faults(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     away: bool,
-    slow: Option<Duration>,
+    frozen: Frozen,
+    /// The shortest and the longest.
+    slow: Option<(Duration, Duration)>,
     script: VecDeque<Fault>,
     plan: Option<(StdRng, Rates)>,
     late: Vec<Late>,
     /// The answers to eventually consistent reads when they first met `Stale`.
     read_before: HashMap<Vec<u8>, Vec<u8>>,
     met: HashMap<Fault, u64>,
+}
+
+/// Whether the process behind this connection stands still.
+struct Frozen(watch::Sender<bool>);
+
+impl Default for Frozen {
+    fn default() -> Self {
+        Self(watch::Sender::new(false))
+    }
 }
 
 struct Late {
@@ -164,8 +176,25 @@ impl Faults {
         self.state().away = away;
     }
 
+    /// The process stands still, or goes on: it sends nothing and hears no reply. A process that never goes
+    /// on has crashed.
+    pub fn set_frozen(&self, frozen: bool) {
+        self.state().frozen.0.send_replace(frozen);
+    }
+
+    async fn thawed(&self) {
+        let mut frozen = self.state().frozen.0.subscribe();
+        // The sender lives in the state, and the state as long as this handle.
+        let _ = frozen.wait_for(|frozen| !frozen).await;
+    }
+
     /// Every request takes this much longer.
     pub fn set_slow(&self, by: Option<Duration>) {
+        self.set_slow_between(by.map(|by| (by, by)));
+    }
+
+    /// Every request takes longer, by a time between these two.
+    pub fn set_slow_between(&self, by: Option<(Duration, Duration)>) {
         self.state().slow = by;
     }
 
@@ -214,7 +243,11 @@ impl Faults {
         state.late = late;
         let fault = if state.away { Fault::Cut } else { state.draw() };
         *state.met.entry(counted(fault)).or_default() += 1;
-        (fault, state.slow, arriving)
+        let slow = state.slow.map(|(least, most)| match &mut state.plan {
+            Some((rng, _)) if least < most => rng.random_range(least..=most),
+            _ => least,
+        });
+        (fault, slow, arriving)
     }
 
     fn keep_for_later(&self, connector: SharedHttpConnector, request: HttpRequest) {
@@ -302,11 +335,24 @@ impl Faults {
         connector: SharedHttpConnector,
         request: HttpRequest,
     ) -> Result<HttpResponse, ConnectorError> {
+        self.thawed().await;
         let (fault, slow, arriving) = self.next();
         for late in arriving {
             // Whatever the answer is, nobody waits for it any more.
             let _ = late.connector.call(late.request).await;
         }
+        let answer = self.meet_fault(fault, slow, connector, request).await;
+        self.thawed().await;
+        answer
+    }
+
+    async fn meet_fault(
+        &self,
+        fault: Fault,
+        slow: Option<Duration>,
+        connector: SharedHttpConnector,
+        request: HttpRequest,
+    ) -> Result<HttpResponse, ConnectorError> {
         if let Some(slow) = slow {
             tokio::time::sleep(slow).await;
         }
@@ -557,6 +603,23 @@ mod tests {
         assert_eq!(read().await.unwrap(), None);
         assert_eq!(stored(&dynamo).await, Some(claim(1)));
         assert_eq!(read().await.unwrap(), Some(claim(1)));
+    }
+
+    #[tokio::test]
+    async fn a_frozen_process_hears_nothing_until_it_goes_on() {
+        let (dynamo, faults, calm) = store().await;
+        faults.set_frozen(true);
+        let (record, put) = (claim(1), std::cell::Cell::new(false));
+        let frozen = async {
+            dynamo.put(&record).await.unwrap();
+            put.set(true);
+        };
+        let others = async {
+            assert_eq!((stored(&calm).await, put.get()), (None, false));
+            faults.set_frozen(false);
+        };
+        tokio::join!(frozen, others);
+        assert_eq!((stored(&calm).await, put.get()), (Some(claim(1)), true));
     }
 
     #[tokio::test]

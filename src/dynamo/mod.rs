@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use rand::Rng;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::clock::{Clock, Timestamp};
@@ -95,7 +94,7 @@ impl Patience {
     /// A random pause before the round after this one.
     fn pause(&self, round: u32) -> Duration {
         let longest = self.backoff.saturating_mul(1 << round.min(10)).min(self.backoff_max);
-        longest.mul_f64(rand::rng().random_range(0.5..=1.0))
+        longest.mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 }
 
@@ -116,6 +115,17 @@ impl<T> Updated<T> {
             Self::Blocked(_) => None,
         }
     }
+}
+
+/// The outcome of [`Dynamo::try_upsert`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Tried<T> {
+    /// Done, and the record as it is now.
+    Applied(T),
+    /// This attempt wrote nothing; the record as it was. Doubtful: an earlier attempt at the same write may
+    /// have been applied, so that `found` must be searched for it.
+    Refused { found: Option<T>, doubtful: bool },
 }
 
 impl Dynamo {

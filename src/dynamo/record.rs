@@ -16,7 +16,7 @@ use crate::dynamo::error::{Attempts, Error, failed_write, not_applied};
 use crate::dynamo::expression::{Changes, Clause, Placeholders};
 use crate::dynamo::meter::{Outcome, Units};
 use crate::dynamo::table::{Item, Table, from_item, key_item, to_item};
-use crate::dynamo::{Condition, Dynamo, Update, Updated};
+use crate::dynamo::{Condition, Dynamo, Tried, Update, Updated};
 
 /// How often an upsert that meets an expired record deletes it and tries again. More than once is
 /// needed only if somebody writes expired records.
@@ -107,29 +107,51 @@ impl Dynamo {
     pub async fn update<T: Table>(&self, key: T::Key, update: Update<T>) -> Result<Updated<T>, Error> {
         let (changes, condition) = update.when(Condition::present()).into_parts();
         let condition = condition.map(Condition::into_clause);
-        match self.update_item::<T>(key_item::<T>(key), &changes, condition.as_ref()).await? {
-            Ok(item) => self.applied(item),
-            Err(found) => self.blocked(found),
-        }
+        let sent = self.update_item::<T>(key_item::<T>(key), &changes, condition.as_ref()).await?;
+        self.updated(sent, &changes)
     }
 
     /// Changes a record and creates it if there is none; blocked only by the update's condition.
     pub async fn upsert<T: Table>(&self, key: T::Key, update: Update<T>) -> Result<Updated<T>, Error> {
         let (changes, condition) = update.into_parts();
-        let condition = Condition::into_clause_for_upsert(condition);
-        let key = key_item::<T>(key);
-        let mut blocked = None;
-        for _ in 0..EXPIRED_TRIES {
-            blocked = match self.update_item::<T>(key.clone(), &changes, condition.as_ref()).await? {
-                Ok(item) => return self.applied(item),
-                Err(found) => found,
-            };
-            let (Some(expires), Some(found)) = (T::EXPIRES, &blocked) else { break };
-            if !self.delete_expired(T::NAME, expires, key.clone(), found).await? {
-                break;
+        let sent = self.upsert_item(key, &changes, condition).await?;
+        self.updated(sent, &changes)
+    }
+
+    /// Like `upsert`, for a record in which a writer finds its own writes in a way that no signature can
+    /// tell: a refusal comes with what was found, also where an earlier attempt may have been applied.
+    pub async fn try_upsert<T: Table>(&self, key: T::Key, update: Update<T>) -> Result<Tried<T>, Error> {
+        let (changes, condition) = update.into_parts();
+        match self.upsert_item(key, &changes, condition).await? {
+            Sent::Applied(item) => Ok(Tried::Applied(record_of(item)?)),
+            Sent::Refused { found, doubtful, .. } => {
+                let found = found.map_or(Ok(None), |item| from_item(item, self.now()))?;
+                Ok(Tried::Refused { found, doubtful })
             }
         }
-        self.blocked(blocked)
+    }
+
+    async fn upsert_item<T: Table>(
+        &self,
+        key: T::Key,
+        changes: &Changes,
+        condition: Option<Condition<T>>,
+    ) -> Result<Sent, Error> {
+        let condition = Condition::into_clause_for_upsert(condition);
+        let key = key_item::<T>(key);
+        let mut doubt = false;
+        for round in 1.. {
+            let mut sent = self.update_item::<T>(key.clone(), changes, condition.as_ref()).await?;
+            let Sent::Refused { found, doubtful, .. } = &mut sent else { return Ok(sent) };
+            doubt |= *doubtful;
+            *doubtful = doubt;
+            let (Some(expires), Some(found)) = (T::EXPIRES, found) else { return Ok(sent) };
+            let again = round < EXPIRED_TRIES;
+            if !again || !self.delete_expired(T::NAME, expires, key.clone(), found).await? {
+                return Ok(sent);
+            }
+        }
+        unreachable!("the loop ends by returning")
     }
 
     async fn update_item<T: Table>(
@@ -137,7 +159,7 @@ impl Dynamo {
         key: Item,
         changes: &Changes,
         condition: Option<&Clause>,
-    ) -> Result<Result<Item, Option<Item>>, Error> {
+    ) -> Result<Sent, Error> {
         let call = Call::new(self, T::NAME, "update");
         let mut p = Placeholders::default();
         let expression = changes.render(&mut p);
@@ -155,17 +177,29 @@ impl Dynamo {
         match request.customize().interceptor(call.attempts.clone()).send().await {
             Ok(output) => {
                 call.done(Units::write(capacity(output.consumed_capacity())));
-                Ok(Ok(output.attributes.unwrap_or_default()))
+                Ok(Sent::Applied(output.attributes.unwrap_or_default()))
             }
             Err(failed) => match failed.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
-                    let found = refused.item.clone();
-                    let ours = found.as_ref().is_some_and(|found| changes.wrote(found));
-                    let blocked = call.refused(ours, found.clone(), &failed)?;
-                    Ok(blocked.map_or_else(|| Ok(found.unwrap_or_default()), Err))
+                    call.record(Outcome::Refused, REFUSED);
+                    let message = failed.message().unwrap_or("blocked").to_owned();
+                    let doubtful = call.attempts.maybe_applied();
+                    Ok(Sent::Refused { found: refused.item.clone(), doubtful, message })
                 }
                 _ => Err(call.failed(failed_write(failed, &call.attempts))),
             },
+        }
+    }
+
+    /// A refused update is one of ours if its signature is found where an earlier attempt may have left it.
+    fn updated<T: Table>(&self, sent: Sent, changes: &Changes) -> Result<Updated<T>, Error> {
+        match sent {
+            Sent::Applied(item) => record_of(item).map(Updated::Applied),
+            Sent::Refused { found, doubtful: false, .. } => self.blocked(found),
+            Sent::Refused { found: Some(found), .. } if changes.wrote(&found) => {
+                record_of(found).map(Updated::Applied)
+            }
+            Sent::Refused { message, .. } => Err(Error::Uncertain(message.into())),
         }
     }
 
@@ -228,18 +262,26 @@ impl Dynamo {
         }
     }
 
-    fn applied<T: Table>(&self, item: Item) -> Result<Updated<T>, Error> {
-        // Not by `from_item`: an update may make a record expire, and is applied all the same.
-        let record = serde_dynamo::from_item(item);
-        let record = record.map_err(|error| Error::Corrupt { table: T::NAME, source: Box::new(error) })?;
-        Ok(Updated::Applied(record))
-    }
-
     fn blocked<T: Table>(&self, found: Option<Item>) -> Result<Updated<T>, Error> {
         let found = found.map_or(Ok(None), |item| from_item(item, self.now()))?;
         Ok(Updated::Blocked(found))
     }
 }
+
+/// What came back from an update.
+enum Sent {
+    Applied(Item),
+    Refused { found: Option<Item>, doubtful: bool, message: String },
+}
+
+/// Not by `from_item`: an update may make a record expire, and is applied all the same.
+fn record_of<T: Table>(item: Item) -> Result<T, Error> {
+    let record = serde_dynamo::from_item(item);
+    record.map_err(|error| Error::Corrupt { table: T::NAME, source: Box::new(error) })
+}
+
+/// DynamoDB charges a write for a refusal and reports none.
+const REFUSED: Units = Units { read: 0.0, write: 1.0 };
 
 /// One request, from start to bookkeeping.
 pub(super) struct Call<'a> {
@@ -275,8 +317,7 @@ impl<'a> Call<'a> {
         found: Option<Item>,
         failed: &impl ProvideErrorMetadata,
     ) -> Result<Option<Option<Item>>, Error> {
-        // DynamoDB charges a write and reports none.
-        self.record(Outcome::Refused, Units::write(1.0));
+        self.record(Outcome::Refused, REFUSED);
         match (self.attempts.maybe_applied(), ours) {
             (false, _) => Ok(Some(found)),
             (true, true) => Ok(None),

@@ -29,6 +29,13 @@ pub async fn embedded_at(tables: &[TableSpec], clock: Clock) -> Dynamo {
     over(&engine, clock, &Faults::new())
 }
 
+/// An engine with these tables that answers on the caller's thread, for tests in virtual time that are to run
+/// the same way every time.
+#[cfg(test)]
+pub(crate) async fn engine_at_once(tables: &[TableSpec]) -> Embedded {
+    engine(tables).await.at_once()
+}
+
 /// An engine with these tables, for several handles to the same records.
 pub async fn engine(tables: &[TableSpec]) -> Embedded {
     let engine = Embedded::memory().expect("memory needs no file");

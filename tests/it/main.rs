@@ -1,6 +1,8 @@
 //! What users see, over the wire, and the conventions that hold the project together.
 
 mod adopt;
+mod army;
+mod army_cli;
 mod chats;
 mod child;
 mod control;

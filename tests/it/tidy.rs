@@ -44,7 +44,8 @@ fn product_sources() -> Vec<(PathBuf, String)> {
             names.filter(|name| !name.contains('{')).map(move |name| folder.join(name)).collect::<Vec<_>>()
         })
         .collect();
-    all.into_iter().filter(|(path, _)| !test_modules.contains(&path.with_extension(""))).collect()
+    let is_test = |path: &Path| path.ancestors().any(|part| test_modules.contains(&part.with_extension("")));
+    all.into_iter().filter(|(path, _)| !is_test(path)).collect()
 }
 
 /// The module a file belongs to: `dynamo` for `src/dynamo/table.rs`.

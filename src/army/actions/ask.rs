@@ -1,7 +1,13 @@
 //! Actions of asking: request, acknowledgement and reply are one measured action; and of expecting.
 
-use crate::army::action::{Action, Param, Type};
-use crate::army::actions::undone;
+use serde_json::Value;
+
+use crate::army::action::{Action, Args, Outcome, Param, Ran, Stop, Type};
+use crate::army::actions::speak::{message_id, said};
+use crate::army::soldier::Soldier;
+use crate::army::spec::template::as_text;
+use crate::army::talk::{Door, Heard, Request};
+use crate::army::wanted::Wanted;
 
 pub const ALL: &[&Action] =
     &[&ASK, &SLASH, &AUTOCOMPLETE, &CLICK, &CHOOSE, &SUBMIT, &EXPECT, &EXPECT_NONE, &WAIT_EVENT];
@@ -40,7 +46,7 @@ pub const ASK: Action = Action {
         LAST,
         REPLY,
     ],
-    run: undone,
+    run: |soldier, args| Box::pin(ask(soldier, args)),
 };
 
 pub const SLASH: Action = Action {
@@ -52,7 +58,7 @@ pub const SLASH: Action = Action {
         WANTED,
         REPLY,
     ],
-    run: undone,
+    run: |soldier, args| Box::pin(slash(soldier, args)),
 };
 
 pub const AUTOCOMPLETE: Action = Action {
@@ -64,7 +70,7 @@ pub const AUTOCOMPLETE: Action = Action {
         Param::text("typed").default(""),
         Param::into("into").about("The choices that are offered"),
     ],
-    run: undone,
+    run: |soldier, args| Box::pin(autocomplete(soldier, args)),
 };
 
 pub const CLICK: Action = Action {
@@ -78,7 +84,7 @@ pub const CLICK: Action = Action {
         WANTED,
         REPLY,
     ],
-    run: undone,
+    run: |soldier, args| Box::pin(click(soldier, args)),
 };
 
 pub const CHOOSE: Action = Action {
@@ -91,24 +97,28 @@ pub const CHOOSE: Action = Action {
         WANTED,
         REPLY,
     ],
-    run: undone,
+    run: |soldier, args| Box::pin(choose(soldier, args)),
 };
 
 pub const SUBMIT: Action = Action {
     name: "submit",
     about: "Sends the form that is open",
     params: &[Param::new("fields", Type::Map), WANTED, REPLY],
-    run: undone,
+    run: |soldier, args| Box::pin(submit(soldier, args)),
 };
 
-pub const EXPECT: Action =
-    Action { name: "expect", about: "Waits for a message of the bot", params: WANTED_PARAMS, run: undone };
+pub const EXPECT: Action = Action {
+    name: "expect",
+    about: "Waits for a message of the bot",
+    params: WANTED_PARAMS,
+    run: |soldier, args| Box::pin(expect(soldier, args)),
+};
 
 pub const EXPECT_NONE: Action = Action {
     name: "expect_none",
     about: "Fails if the bot says anything in this time",
     params: &[Param::duration("within").default("1s")],
-    run: undone,
+    run: |soldier, args| Box::pin(expect_none(soldier, args)),
 };
 
 pub const WAIT_EVENT: Action = Action {
@@ -120,5 +130,97 @@ pub const WAIT_EVENT: Action = Action {
         Param::duration("within").default("10s"),
         Param::into("into"),
     ],
-    run: undone,
+    run: |soldier, args| Box::pin(wait_event(soldier, args)),
 };
+
+/// What `expect` says, or that any reply will do.
+fn wanted(args: &Args) -> Result<(Wanted, Option<String>), Stop> {
+    match args.record("expect") {
+        Some(expect) => Ok((Wanted::of(&expect)?, expect.maybe_text("into").map(str::to_owned))),
+        None => Ok((Wanted::default(), None)),
+    }
+}
+
+fn with_reply(outcome: Outcome, heard: &Heard, into: Option<&str>) -> Outcome {
+    let outcome = outcome.set("reply", heard.value());
+    match into {
+        Some(name) => outcome.set(name, heard.text()),
+        None => outcome,
+    }
+}
+
+/// Waits for what a request is answered with.
+async fn finish(soldier: &mut Soldier, request: &Request, args: &Args) -> Ran {
+    let (wanted, into) = wanted(args)?;
+    let heard = soldier.reply(request, &wanted).await?;
+    Ok(with_reply(Outcome::succeed(), &heard, into.as_deref()))
+}
+
+async fn ask(soldier: &mut Soldier, args: Args) -> Ran {
+    let doors = [("say", Door::Prefix), ("mention", Door::Mention), ("dm", Door::Direct)];
+    let chosen = doors.into_iter().find_map(|(name, door)| Some((door, args.maybe_text(name)?)));
+    let (door, line) = chosen.expect("one of the three is given");
+    let request = soldier.tell(door, line).await?;
+    let outcome = finish(soldier, &request, &args).await?;
+    Ok(said(soldier, &request, line, outcome))
+}
+
+async fn slash(soldier: &mut Soldier, args: Args) -> Ran {
+    let given = args.get("options").and_then(Value::as_object);
+    let options: Vec<(&str, Value)> =
+        given.into_iter().flatten().map(|(name, value)| (name.as_str(), value.clone())).collect();
+    let request = soldier.slash(args.text("command"), &options).await?;
+    finish(soldier, &request, &args).await
+}
+
+async fn autocomplete(soldier: &mut Soldier, args: Args) -> Ran {
+    let choices = soldier.complete(args.text("command"), args.text("option"), args.text("typed")).await?;
+    Ok(match args.maybe_text("into") {
+        Some(name) => Outcome::succeed().set(name, choices),
+        None => Outcome::succeed(),
+    })
+}
+
+async fn click(soldier: &mut Soldier, args: Args) -> Ran {
+    let control = args.maybe_text("label").or(args.maybe_text("id")).expect("one of the two is given");
+    let on = args.maybe_text("on").map(message_id).transpose()?;
+    let request = soldier.press(control, on, Vec::new()).await?;
+    finish(soldier, &request, &args).await
+}
+
+async fn choose(soldier: &mut Soldier, args: Args) -> Ran {
+    let values = args.value("values").as_array().into_iter().flatten().map(as_text).collect();
+    let on = args.maybe_text("on").map(message_id).transpose()?;
+    let request = soldier.press(args.text("menu"), on, values).await?;
+    finish(soldier, &request, &args).await
+}
+
+async fn submit(soldier: &mut Soldier, args: Args) -> Ran {
+    let fields = args.value("fields").as_object().into_iter().flatten();
+    let request = soldier.submit(fields.map(|(name, value)| (name.clone(), as_text(value)))).await?;
+    finish(soldier, &request, &args).await
+}
+
+async fn expect(soldier: &mut Soldier, args: Args) -> Ran {
+    let wanted = Wanted::of(&args)?;
+    let heard = soldier.expect(&wanted).await?;
+    Ok(with_reply(Outcome::succeed(), &heard, args.maybe_text("into")))
+}
+
+async fn expect_none(soldier: &mut Soldier, args: Args) -> Ran {
+    let wanted = Wanted { within: args.duration("within"), ..Wanted::default() };
+    match soldier.expect(&wanted).await {
+        Ok(heard) => Err(Stop::Fail(format!("nothing was expected; seen: {:?}", heard.all_text()))),
+        Err(Stop::Fail(_)) => Ok(Outcome::succeed()),
+        Err(error) => Err(error),
+    }
+}
+
+async fn wait_event(soldier: &mut Soldier, args: Args) -> Ran {
+    let test = args.check("where").cloned();
+    let found = soldier.event(args.text("type"), test, args.duration("within")).await?;
+    Ok(match args.maybe_text("into") {
+        Some(name) => Outcome::succeed().set(name, found),
+        None => Outcome::succeed(),
+    })
+}

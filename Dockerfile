@@ -9,9 +9,9 @@ WORKDIR /build
 ENV CARGO_PROFILE_RELEASE_STRIP=debuginfo
 # Dependencies first, under an empty program: a change of the sources alone does not build them again.
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir -p src benches tests/engines \
+RUN mkdir -p src benches/bot tests/engines \
  && echo 'fn main() {}' > src/main.rs \
- && touch src/lib.rs benches/bot.rs tests/engines/main.rs \
+ && touch src/lib.rs benches/bot/main.rs tests/engines/main.rs \
  && cargo build --release --locked --features xmpp --bin mneme
 COPY src src
 ARG MNEME_COMMIT

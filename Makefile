@@ -73,6 +73,10 @@ bench: ## Measure the bot beside a bare echo bot and bare SDK calls
 image: ## Build the container image, with docker, podman or buildah
 	engines/image.sh
 
+.PHONY: test-image
+test-image: ## The same without a registry, on stand-ins for the base images; looks at what came out
+	engines/image-test.sh
+
 .PHONY: release
 release: ## Build the executable for use, with its commit in its version
 	MNEME_COMMIT=$$(git rev-parse --short HEAD) cargo build --release

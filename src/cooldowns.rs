@@ -8,8 +8,11 @@ use serde::{Deserialize, Serialize};
 use crate::cause::{Cause, Taking, Toll};
 use crate::clock::Timestamp;
 use crate::dynamo::{
-    self, Column, Condition, Dynamo, Personal, Places, Privacy, Table, Transaction, Update, Updated,
+    self, Column, Commit, Condition, Dynamo, Personal, Places, Privacy, Table, Transaction, Update, Updated,
 };
+
+/// What a command says that found its cooldown taken. Nobody reads it: the gate answers, and says how long.
+pub const NOT_YET: &str = "⏳ Not yet";
 
 /// One record of the table `cooldowns`. It is gone when it is over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,8 +67,29 @@ fn free(cause: &Cause) -> Condition<Taken> {
     Condition::absent().or(Condition::equals(EVENT_ID, cause.id.0))
 }
 
-/// Adds what the event has to take to the transaction of its effect. If there is something, it is the last write.
-pub fn add(transaction: Transaction, cause: &Cause) -> Transaction {
+/// Commits the transaction of an effect, and takes what the event has to take with it. `None`: of its writes only
+/// the cooldown was in the way, which somebody else has.
+pub async fn commit(
+    dynamo: &Dynamo,
+    cause: &Cause,
+    transaction: Transaction,
+) -> Result<Option<Commit>, dynamo::Error> {
+    let transaction = add(transaction, cause);
+    let last = transaction.len() - 1;
+    let commit = dynamo.transact(transaction).await?;
+    match commit {
+        Commit::Done => taken(cause),
+        Commit::Blocked(place) if cause.toll.is_some() && place == last => {
+            refused(dynamo, cause).await?;
+            return Ok(None);
+        }
+        Commit::Blocked(_) | Commit::Repeated => {}
+    }
+    Ok(Some(commit))
+}
+
+/// If there is something to take, it is the last write.
+fn add(transaction: Transaction, cause: &Cause) -> Transaction {
     let Some(toll) = &cause.toll else { return transaction };
     let until = toll.until.seconds();
     let (discord_server_id, slot) = key(cause, toll);
@@ -80,8 +104,8 @@ pub fn taken(cause: &Cause) {
     }
 }
 
-/// The transaction was blocked by its last write: until when somebody else has the cooldown.
-pub async fn refused(dynamo: &Dynamo, cause: &Cause) -> Result<(), dynamo::Error> {
+/// Finds out until when somebody else has the cooldown.
+async fn refused(dynamo: &Dynamo, cause: &Cause) -> Result<(), dynamo::Error> {
     let Some(toll) = &cause.toll else { return Ok(()) };
     let taken: Option<Taken> = dynamo.get(key(cause, toll)).await?;
     // It may have ended in between; then the caller is told so.
@@ -116,7 +140,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::dynamo::testing::{embedded_at, engine, over};
-    use crate::dynamo::{Commit, TableSpec, Token, Units, faults::Faults, measured};
+    use crate::dynamo::{TableSpec, Token, Units, faults::Faults, measured};
 
     const TABLES: &[TableSpec] = &[TableSpec::of::<Taken>()];
     const START: i64 = 1_700_000_000;
@@ -163,11 +187,7 @@ mod tests {
             if n % 3 == 0 {
                 return take(dynamo, cause).await.unwrap();
             }
-            let transaction = add(Transaction::new(Token::new(cause.token(0))), cause);
-            match dynamo.transact(transaction).await.unwrap() {
-                Commit::Done => taken(cause),
-                _ => refused(dynamo, cause).await.unwrap(),
-            }
+            commit(dynamo, cause, Transaction::new(Token::new(cause.token(0)))).await.unwrap();
         }))
         .await;
         let won = causes.iter().filter(|cause| state(cause) == Taking::Taken).count();

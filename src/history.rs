@@ -40,6 +40,11 @@ pub const BY_EVENT: Index = Index {
 
 pub const TABLES: &[TableSpec] = &[TableSpec::of::<Revision>()];
 
+/// Of a revision number: what the original bot wrote has none, and the condition of its first change asks for that.
+pub fn is_adopted(rev: &u64) -> bool {
+    *rev == 0
+}
+
 /// One revision of a thing. It is written once and never changed, except to erase a person from it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Revision {
@@ -287,16 +292,10 @@ async fn attempts<H: Head, E: From<dynamo::Error>>(
         }
         let done = stamped(cause, &thing, decide(before.as_ref())?, before);
         let transaction = beside(transaction(cause, attempt, &thing, &done), &done);
-        let transaction = cooldowns::add(transaction, cause);
-        let last = transaction.len() - 1;
-        let uncertain = match dynamo.transact(transaction).await {
-            Ok(Commit::Done) => return Ok(Change::Done(done)),
-            // Of the writes of this transaction only the toll was in the way.
-            Ok(Commit::Blocked(place)) if cause.toll.is_some() && place == last => {
-                cooldowns::refused(dynamo, cause).await?;
-                return Ok(Change::Contended);
-            }
-            Ok(Commit::Blocked(_) | Commit::Repeated) => None,
+        let uncertain = match cooldowns::commit(dynamo, cause, transaction).await {
+            Ok(Some(Commit::Done)) => return Ok(Change::Done(done)),
+            Ok(None) => return Ok(Change::Contended),
+            Ok(Some(Commit::Blocked(_) | Commit::Repeated)) => None,
             Err(error) if error.is_uncertain() => Some(error),
             Err(error) => return Err(error.into()),
         };

@@ -10,7 +10,7 @@ use crate::army::spec::fault::{Faults, Place, did_you_mean};
 use crate::army::spec::file::{File, read};
 use crate::army::spec::node::Node;
 use crate::army::spec::program::Program;
-use crate::army::spec::source::{FILE_MAX, Located};
+use crate::army::spec::source::FILE_MAX;
 
 /// Where trees are looked for.
 pub const FOLDER: &str = "army";
@@ -47,7 +47,7 @@ pub fn load(
     let file = open(&path, part, registry)?;
     let faulty = |faults| Unusable::Faulty { path: shown.clone(), faults };
     let root = match (part.filter(|_| !is_behavior3(&path)), &file.root) {
-        (Some(part), _) => named(part),
+        (Some(part), _) => Node::subtree(part, Place { line: 1, column: 1 }),
         (None, Some(root)) => root.clone(),
         (None, None) => {
             let what = format!("{shown} has no `root`; its tests are run by `mneme army test`");
@@ -56,12 +56,6 @@ pub fn load(
     };
     let (program, odd) = compile(&file, &root, registry, given).map_err(faulty)?;
     Ok((program, odd, path))
-}
-
-/// One tree of `trees:`, as if it were the root.
-fn named(name: &str) -> Node {
-    let given = Located { at: Place { line: 1, column: 1 }, ..Located::of(&name.into()) };
-    Node { at: given.at, name: "subtree".into(), action: None, label: None, given, children: Vec::new() }
 }
 
 /// Reads a file; one of the visual editor is imported.

@@ -37,6 +37,7 @@ fn entry(text: &mut String, name: &str, children: &str, params: &[Param], about:
 /// `key`, `door = prefix`, `within?`.
 fn signature(param: &Param) -> String {
     match param.default {
+        Some("") => format!("{}: {} = \"\"", param.name, param.kind.name()),
         Some(default) => format!("{}: {} = {default}", param.name, param.kind.name()),
         None if param.required => format!("{}: {}", param.name, param.kind.name()),
         None => format!("{}?: {}", param.name, param.kind.name()),

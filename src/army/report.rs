@@ -376,12 +376,23 @@ fn section(title: &str, body: &str) -> String {
     format!("<section>\n<h2>{}</h2>\n{body}</section>\n", escaped(title))
 }
 
+/// Columns of words; those of numbers stand on the right.
+const OF_WORDS: [&str; 6] = ["", "action", "threshold", "check", "path", "outcome"];
+
 /// Cells are markup already.
 fn table(columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
-    let head: String = columns.iter().map(|name| format!("<th>{}</th>", escaped(name))).collect();
+    let class = |place: usize| {
+        let is_words = columns.get(place).is_some_and(|name| OF_WORDS.contains(name));
+        if is_words { " class=\"words\"" } else { "" }
+    };
+    let head = columns.iter().enumerate();
+    let head: String =
+        head.map(|(place, name)| format!("<th{}>{}</th>", class(place), escaped(name))).collect();
     let rows: String = rows
         .map(|row| {
-            let cells: String = row.iter().map(|cell| format!("<td>{cell}</td>")).collect();
+            let cells = row.iter().enumerate();
+            let cells: String =
+                cells.map(|(place, cell)| format!("<td{}>{cell}</td>", class(place))).collect();
             format!("<tr>{cells}</tr>\n")
         })
         .collect();

@@ -52,7 +52,7 @@ pub fn svg(program: &Program) -> String {
     let (width, height) = (widest.unwrap_or(200), rows.len() * ROW + 16);
     let mut picture = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} \
-         {height}\" font-family=\"ui-monospace, monospace\" font-size=\"13\">\n<title>{}</title>\n\
+         {height}\" font-family=\"ui-monospace, monospace\" font-size=\"13\" style=\"white-space: pre\">\n<title>{}</title>\n\
          <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n",
         escaped(&program.name)
     );

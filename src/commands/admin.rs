@@ -215,7 +215,7 @@ fn banned(ctx: &Context, of: List, number: usize) -> Result<Reply> {
     }
     let text = text.trim_end().to_owned();
     let card = Card { title: format!("⛔ Banned {name}"), text, colour: Colour::Blue, footer: None };
-    Ok(Reply::from(card).buttons(page.buttons(|number| format!("{verb}:{number}"))))
+    Ok(Reply::from(card).buttons(page.buttons(|number| Some(format!("{verb}:{number}")))))
 }
 
 /// Somebody who is in two servers counts twice: nobody tells the bot who its members are.
@@ -241,7 +241,7 @@ fn servers(ctx: &Context, page: usize) -> Reply {
         colour: Colour::White,
         footer: None,
     };
-    Reply::from(card).buttons(page.buttons(|number| format!("servers:{number}")))
+    Reply::from(card).buttons(page.buttons(|number| Some(format!("servers:{number}"))))
 }
 
 /// The answer is sent before the process ends: it is one of the commands that are waited for.

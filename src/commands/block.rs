@@ -120,7 +120,7 @@ async fn list(ctx: &Context, number: usize) -> Result<Reply> {
     let page = Page::of(&lines, number, SHOWN);
     let text = format!("**Blocked: {}**\n\n{}", lines.len(), page.items.join("\n"));
     let card = Card { title: "⛔ Blocked".into(), text, colour: Colour::Blue, footer: None };
-    Ok(Reply::from(card).buttons(page.buttons(|number| format!("blocked:{number}"))))
+    Ok(Reply::from(card).buttons(page.buttons(|number| Some(format!("blocked:{number}")))))
 }
 
 /// `• @x - reason, until <t>`

@@ -206,7 +206,7 @@ fn ranking(people: HashMap<u64, u64>) -> Vec<(usize, u64, u64)> {
     sorted.into_iter().map(|(id, n)| (ranks[&n], id, n)).collect()
 }
 
-fn medal(rank: usize) -> String {
+pub fn medal(rank: usize) -> String {
     match rank {
         0 => "🥇".to_owned(),
         1 => "🥈".to_owned(),

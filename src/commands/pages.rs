@@ -20,20 +20,19 @@ impl<'a, T> Page<'a, T> {
         Self { items: &all[start..end], number, before: number > 0, after: all.len() - end }
     }
 
-    /// Buttons to the neighbours, if there are any; `id` is the control of a page.
-    pub fn buttons(&self, id: impl Fn(usize) -> String) -> Vec<Button> {
+    /// Buttons to the neighbours, if there are any; `id` is the control of a page, `None` if that would be too
+    /// long.
+    pub fn buttons(&self, id: impl Fn(usize) -> Option<String>) -> Vec<Button> {
         if !self.before && self.after == 0 {
             return Vec::new();
         }
+        let ids = (id(self.number.saturating_sub(1)), id(self.number + 1));
         // Ids must differ within a message: a button that leads nowhere has the place of its page.
-        let back = if self.before { id(self.number - 1) } else { format!("{}-", id(0)) };
+        let (Some(back), Some(more)) = ids else { return Vec::new() };
+        let back = if self.before { back } else { format!("{back}-") };
         vec![
             Button { disabled: !self.before, ..Button::new(back, "◀ Back") },
-            Button {
-                disabled: self.after == 0,
-                style: Style::Primary,
-                ..Button::new(id(self.number + 1), "More ▶")
-            },
+            Button { disabled: self.after == 0, style: Style::Primary, ..Button::new(more, "More ▶") },
         ]
     }
 }
@@ -48,9 +47,9 @@ mod tests {
         let page = Page::of(&all, 2, 20);
         assert_eq!((page.items.len(), page.before, page.after), (5, true, 0));
         assert_eq!(Page::of(&all, 9, 20).number, 2, "there are fewer pages now");
-        assert!(Page::<usize>::of(&[], 3, 20).buttons(|n| n.to_string()).is_empty());
+        assert!(Page::<usize>::of(&[], 3, 20).buttons(|n| Some(n.to_string())).is_empty());
         let ids: Vec<String> =
-            Page::of(&all, 0, 20).buttons(|n| format!("p:{n}")).into_iter().map(|b| b.id).collect();
+            Page::of(&all, 0, 20).buttons(|n| Some(format!("p:{n}"))).into_iter().map(|b| b.id).collect();
         assert_eq!(ids, ["p:0-", "p:1"]);
     }
 }

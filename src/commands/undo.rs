@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::cause::Cause;
+use crate::clock::Timestamp;
 use crate::commands::ALL;
 use crate::context::{Answer, Button, Context, Control, Error, Feature, Press, Result, Undo};
 use crate::dynamo::Query;
@@ -26,6 +28,12 @@ pub const FEATURE: Feature = Feature {
 /// The button under the answer to an event that changed something.
 pub fn button(event: u64) -> Button {
     Button::new(format!("undo:{event}"), "Undo")
+}
+
+/// Whoever made a change may take it back for a while, and moderators at any time. `by` and `at` are of the change.
+pub fn may_take_back(cause: &Cause, moderator: bool, by: Option<u64>, at: Option<Timestamp>) -> bool {
+    let age = at.map_or(Duration::MAX, |at| cause.at.since(at));
+    moderator || (by == Some(cause.actor_id) && age <= OWN_WITHIN)
 }
 
 /// What was taken back stands in place of what was done.

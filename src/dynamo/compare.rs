@@ -11,9 +11,9 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use crate::dynamo::error::Error;
 use crate::dynamo::{Dynamo, Index, Projection, TableSpec};
 
-/// Tables that are looked at side by side: enough that many take no longer than a few, and far from what
-/// DynamoDB allows in a second.
-pub(super) const SIDE_BY_SIDE: usize = 8;
+/// Tables that are looked at side by side: so few that an engine which takes a second for each, one after the
+/// other, is not too late for the last; and far from what DynamoDB allows in a second.
+pub(super) const SIDE_BY_SIDE: usize = 4;
 
 /// One way in which one table is not what is declared.
 #[derive(Clone, Debug, PartialEq, Eq)]

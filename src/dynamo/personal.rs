@@ -85,7 +85,7 @@ impl Dynamo {
         let mut found = Vec::new();
         let mut start = None;
         loop {
-            let (items, next) = self.items(table, place, start).await?;
+            let (items, next) = self.stored_items_of(table, place.value(), start).await?;
             found.extend(items.into_iter().filter_map(|item| told(table, item, person)));
             start = next;
             if start.is_none() {
@@ -106,7 +106,7 @@ impl Dynamo {
         let mut sum = Erased::default();
         let mut start = None;
         loop {
-            let (items, next) = self.items(table, place, start).await?;
+            let (items, next) = self.stored_items_of(table, place.value(), start).await?;
             for item in items {
                 sum.kept += u64::from(stays(table, &item, person));
                 match plan(table.personal.attributes, &item, person, depth) {
@@ -127,7 +127,7 @@ impl Dynamo {
     pub async fn purge(&self, table: &TableSpec, place: &Place) -> Result<u64, Error> {
         let (mut count, mut start) = (0, None);
         loop {
-            let (items, next) = self.items(table, place, start).await?;
+            let (items, next) = self.stored_items_of(table, place.value(), start).await?;
             for item in &items {
                 self.remove(table, item).await?;
                 count += 1;
@@ -137,29 +137,6 @@ impl Dynamo {
                 return Ok(count);
             }
         }
-    }
-
-    async fn items(
-        &self,
-        table: &TableSpec,
-        place: &Place,
-        start: Option<Item>,
-    ) -> Result<(Vec<Item>, Option<Item>), Error> {
-        let call = Call::new(self, table.name, "query");
-        let mut p = Placeholders::default();
-        let keys = format!("{} = {}", p.name(table.hash.name), p.value(&place.value()));
-        let request = self.client().query().table_name(self.table_name(table.name));
-        let request = request
-            .key_condition_expression(keys)
-            .set_expression_attribute_names(p.names())
-            .set_expression_attribute_values(p.values())
-            .set_exclusive_start_key(start)
-            .consistent_read(true)
-            .return_consumed_capacity(ReturnConsumedCapacity::Indexes);
-        let output = request.send().await.map_err(|failed| call.failed(not_applied(failed)))?;
-        call.done(Units::read(capacity(output.consumed_capacity())));
-        let next = output.last_evaluated_key.filter(|key| !key.is_empty());
-        Ok((output.items.unwrap_or_default(), next))
     }
 
     /// Deleting again is deleting once, so an unknown outcome is simply an error: the job runs again.

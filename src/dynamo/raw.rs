@@ -88,6 +88,19 @@ impl Dynamo {
         hash: Attribute,
         start: Option<Item>,
     ) -> Result<(Vec<Item>, Option<Item>), Error> {
+        let (mut items, next) = self.stored_items_of(table, hash, start).await?;
+        let now = self.now();
+        items.retain(|item| !is_over(table, item, now));
+        Ok((items, next))
+    }
+
+    /// The same with what has expired and is not deleted yet.
+    pub(super) async fn stored_items_of(
+        &self,
+        table: &TableSpec,
+        hash: Attribute,
+        start: Option<Item>,
+    ) -> Result<(Vec<Item>, Option<Item>), Error> {
         let call = Call::new(self, table.name, "query");
         let mut p = Placeholders::default();
         let condition = format!("{} = {}", p.name(table.hash.name), p.value(&hash));
@@ -101,10 +114,8 @@ impl Dynamo {
             .return_consumed_capacity(ReturnConsumedCapacity::Indexes);
         let output = request.send().await.map_err(|failed| call.failed(not_applied(failed)))?;
         call.done(Units::read(capacity(output.consumed_capacity())));
-        let now = self.now();
-        let mut items = output.items.unwrap_or_default();
-        items.retain(|item| !is_over(table, item, now));
-        Ok((items, output.last_evaluated_key.filter(|key| !key.is_empty())))
+        let next = output.last_evaluated_key.filter(|key| !key.is_empty());
+        Ok((output.items.unwrap_or_default(), next))
     }
 
     /// All items of a partition, however many pages they are on.

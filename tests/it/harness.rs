@@ -290,6 +290,14 @@ impl Bot {
         self.ended().await
     }
 
+    /// Ends the bot in the middle of whatever it does.
+    pub async fn kill(self) {
+        self.running.abort();
+        let ended = timeout(PATIENCE, self.running).await.expect("the bot ends");
+        assert!(ended.is_err_and(|error| error.is_cancelled()));
+        self.tasks.stop();
+    }
+
     /// Waits until the bot has ended by itself.
     pub async fn ended(self) -> Exit {
         let ended = timeout(PATIENCE, self.running).await.expect("the bot ends");

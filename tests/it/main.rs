@@ -18,6 +18,7 @@ mod kill;
 mod ledger;
 mod memories;
 mod once;
+mod play;
 mod privacy;
 mod process;
 mod random;

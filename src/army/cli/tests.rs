@@ -1,3 +1,5 @@
+//! The subcommands that need no Discord, as they are typed.
+
 use super::*;
 
 const TREE: &str = "army: 1\nname: small\nabout: A <small> tree\nparams: { n: 2 }\nroles: { host: 1 }\nroot:\n  sequence:\n    - repeat_n: { n: \"{{n}}\", do: { log: \"a \\\"b\\\"\" } }\n    - by_role: { host: { wait: 1s..2s } }\n    - random_weighted: [ { weight: 3, do: succeed }, { weight: 1, do: fail } ]\n";

@@ -1,3 +1,5 @@
+//! What `--custom` takes, from tables and from seeds.
+
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::json;

@@ -1,3 +1,5 @@
+//! Files of the editor, imported and compiled.
+
 use std::path::Path;
 
 use super::*;

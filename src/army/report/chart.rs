@@ -8,8 +8,10 @@ use crate::army::show::escaped;
 const WIDTH: f64 = 480.0;
 const HEIGHT: f64 = 210.0;
 const LEFT: f64 = 52.0;
-const RIGHT: f64 = 14.0;
-const TOP: f64 = 44.0;
+const RIGHT: f64 = 28.0;
+/// Below the title, and for each row of the legend.
+const TOP: f64 = 28.0;
+const LEGEND_ROW: f64 = 16.0;
 const BOTTOM: f64 = 26.0;
 
 /// How many lines can be told apart: by color, and by dashes in print.
@@ -68,13 +70,15 @@ impl Chart {
         let (from, to) = if self.lines.is_empty() { (0.0, 1.0) } else { (from, to.max(from + 1e-9)) };
         let top = round_up(points().map(|(_, y)| *y).fold(0.0, f64::max));
         let x = |value: f64| LEFT + (value - from) / (to - from) * (WIDTH - LEFT - RIGHT);
-        let y = |value: f64| HEIGHT - BOTTOM - value / top * (HEIGHT - TOP - BOTTOM);
+        let (legend, legend_rows) = self.legend();
+        let upper = TOP + LEGEND_ROW * legend_rows;
+        let y = |value: f64| HEIGHT - BOTTOM - value / top * (HEIGHT - upper - BOTTOM);
         let mut svg = format!(
             "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{0}\">\n<text class=\"title\" x=\"{LEFT}\" \
              y=\"16\">{0}</text>\n",
             escaped(self.title)
         );
-        self.legend(&mut svg);
+        svg.push_str(&legend);
         for step in 0..=4 {
             let value = top * f64::from(step) / 4.0;
             let _ = writeln!(
@@ -115,18 +119,25 @@ impl Chart {
         svg
     }
 
-    fn legend(&self, svg: &mut String) {
-        let mut x = LEFT;
+    /// What each line is, and on how many rows.
+    fn legend(&self) -> (String, f64) {
+        let mut svg = String::new();
+        let (mut x, mut y) = (LEFT, TOP + 2.0);
         for line in &self.lines {
             let (color, dashes) = STROKES[line.stroke];
+            let width = 40.0 + 6.6 * line.name.chars().count() as f64;
+            if x > LEFT && x + width > WIDTH - 4.0 {
+                (x, y) = (LEFT, y + LEGEND_ROW);
+            }
             let _ = writeln!(
                 svg,
-                "<path d=\"M{x} 30h18\" stroke=\"{color}\" stroke-width=\"2.5\" stroke-dasharray=\"{dashes}\"/><text \
-                 class=\"axis\" x=\"{}\" y=\"34\">{}</text>",
+                "<path d=\"M{x} {y}h18\" stroke=\"{color}\" stroke-width=\"2.5\" stroke-dasharray=\"{dashes}\"/><text \
+                 class=\"axis\" x=\"{}\" y=\"{}\">{}</text>",
                 x + 23.0,
+                y + 4.0,
                 escaped(&line.name)
             );
-            x += 36.0 + 6.6 * line.name.chars().count() as f64;
+            x += width;
         }
         if !self.unit.is_empty() {
             let _ = writeln!(
@@ -136,6 +147,7 @@ impl Chart {
                 escaped(self.unit)
             );
         }
+        (svg, (y - TOP - 2.0) / LEGEND_ROW + 1.0)
     }
 
     /// What stands below the picture, and where.

@@ -1,3 +1,5 @@
+//! The report of a made-up run.
+
 use super::*;
 use crate::army::metrics::document::{Decided, Exit, Sample, Second, Tally, Trouble};
 

@@ -14,6 +14,7 @@ use crate::army::spec::node::{self, Node};
 use crate::army::spec::program::{Part, Program, What};
 use crate::army::spec::reach;
 use crate::army::spec::source::Located;
+use crate::army::spec::suite;
 use crate::army::spec::template::{Template, Use, as_text};
 use crate::army::tree::{DEPTH_MAX, Flaw, Kind, NodeId, Tree};
 
@@ -51,7 +52,6 @@ pub fn compile(file: &File, root: &Node, registry: &Registry, given: &Given) -> 
         tree: Tree::default(),
         parts: Vec::new(),
         names,
-        used: BTreeSet::new(),
         is_full: false,
     };
     let frame = Frame { params: &file.params, chain: Vec::new(), repeats: false };
@@ -59,20 +59,36 @@ pub fn compile(file: &File, root: &Node, registry: &Registry, given: &Given) -> 
     compiler.finish(given)
 }
 
-/// Everything that the root and the tests of a file are, for `check`.
+/// All that a file holds, for `check`: its root, its tests, and trees that neither uses.
 pub fn check(file: &File, registry: &Registry) -> Faults {
-    let mut faults = Faults::default();
     let given = Given::default();
+    let mut faults = Faults::default();
+    let mut used = BTreeSet::new();
+    let mut note = |compiled: Compiled| match compiled {
+        Ok((program, odd)) => {
+            let names = program.parts.iter().filter_map(|part| part.args.constant("name")?.as_str());
+            used.extend(names.map(str::to_owned));
+            faults.extend(odd);
+        }
+        Err(wrong) => faults.extend(wrong),
+    };
     if let Some(root) = &file.root {
-        faults.extend(match compile(file, root, registry, &given) {
-            Ok((_, odd)) => odd,
-            Err(wrong) => wrong,
-        });
+        note(compile(file, root, registry, &given));
     }
     if file.tests.is_some() {
-        match crate::army::spec::suite::compile(file, registry, &given) {
-            Ok((_, odd)) => faults.extend(odd),
-            Err(wrong) => faults.extend(wrong),
+        match suite::compile(file, registry, &given) {
+            Ok((suite, odd)) => suite.programs().for_each(|program| note(Ok((program.clone(), odd.clone())))),
+            Err(wrong) => note(Err(wrong)),
+        }
+    }
+    if !faults.are_fatal() {
+        // They may be meant for FILE#TREE.
+        let plain = File { thresholds: Vec::new(), ..file.clone() };
+        for (name, named) in file.trees.iter().filter(|(name, _)| !used.contains(*name)) {
+            match compile(&plain, &Node::subtree(name, named.at), registry, &given) {
+                Ok((_, odd)) => faults.extend(odd),
+                Err(wrong) => faults.extend(wrong),
+            }
         }
     }
     faults
@@ -94,8 +110,6 @@ struct Compiler<'a> {
     tree: Tree,
     parts: Vec<Part>,
     names: Names<'a>,
-    /// Subtrees that are used.
-    used: BTreeSet<&'a str>,
     is_full: bool,
 }
 
@@ -300,7 +314,6 @@ impl<'a> Compiler<'a> {
             self.faults.add(node.at, format!("a tree cannot contain itself: {circle}"));
             return;
         }
-        self.used.insert(name);
         let with = self.with(node, name, &named.params, frame);
         self.parts[id as usize].with = with;
         let chain = [&frame.chain[..], &[name]].concat();

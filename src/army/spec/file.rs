@@ -233,7 +233,7 @@ impl Reader<'_> {
     fn version(&mut self, version: Option<&Located>, at: Place) {
         match version {
             None => self.faults.add(at, "a tree file begins with `army: 1`"),
-            Some(version) if version.value() != Value::from(FORMAT) => {
+            Some(version) if version.value().as_i64() != Some(FORMAT) => {
                 let what = format!(
                     "format {} is not known here; this program reads `army: {FORMAT}`",
                     version.value()
@@ -343,7 +343,7 @@ impl Reader<'_> {
         let mut roles = Vec::new();
         for part in self.map(entry) {
             let value = part.value.value();
-            if roles.iter().any(|(_, count)| *count == None::<u32>) {
+            if roles.iter().any(|(_, count): &(String, Option<u32>)| count.is_none()) {
                 self.faults
                     .add(part.at, format!("`{}` gets no slot: the role before it takes the rest", part.name));
             }
@@ -437,14 +437,7 @@ impl Reader<'_> {
     /// A tree in a test: the name of one of `trees:`, or a node.
     fn tree(&mut self, value: &Located) -> Option<Node> {
         match value.text() {
-            Some(name) => Some(Node {
-                at: value.at,
-                name: "subtree".into(),
-                action: None,
-                label: None,
-                given: Located { at: value.at, ..Located::of(&Value::from(name)) },
-                children: Vec::new(),
-            }),
+            Some(name) => Some(Node::subtree(name, value.at)),
             None => self.node(value),
         }
     }

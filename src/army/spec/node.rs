@@ -188,6 +188,12 @@ pub fn find(name: &str) -> Option<&'static Control> {
 }
 
 impl Node {
+    /// A tree of `trees:` by its name.
+    pub fn subtree(name: &str, at: Place) -> Self {
+        let given = Located { at, ..Located::of(&name.into()) };
+        Self { at, name: "subtree".into(), action: None, label: None, given, children: Vec::new() }
+    }
+
     /// Reads a node: a mapping with one name, or a bare word. `names` are those of all actions.
     pub fn read(value: &Located, names: &[&str], faults: &mut Faults) -> Option<Self> {
         match &value.content {

@@ -30,6 +30,15 @@ pub struct Test {
     pub post: Option<Program>,
 }
 
+impl Suite {
+    /// All trees of all tests.
+    pub fn programs(&self) -> impl Iterator<Item = &Program> {
+        let of_tests =
+            self.tests.iter().flat_map(|test| [test.pre.as_ref(), Some(&test.tree), test.post.as_ref()]);
+        of_tests.chain([self.pre_all.as_ref(), self.post_all.as_ref()]).flatten()
+    }
+}
+
 /// Compiles all tests of a file.
 pub fn compile(file: &File, registry: &Registry, given: &Given) -> Result<(Suite, Faults), Faults> {
     let mut faults = Faults::default();

@@ -1,3 +1,5 @@
+//! Trees from text to program: what compiles, what is told, what no text may do.
+
 use std::path::Path;
 
 use serde_json::json;
@@ -253,4 +255,35 @@ trees:
         &registry,
     );
     assert!(wrong.to_string().contains("nothing gives `key` a value"), "{wrong}");
+}
+
+#[test]
+fn trees_that_nothing_uses_are_compared_too() {
+    let registry = Registry::new();
+    let text = tree("root: succeed\ntrees: { a: { root: { log: \"{{nobody}}\" } } }");
+    let told = compile::check(&read(&text, Path::new("."), &registry).unwrap(), &registry).to_string();
+    assert!(told.contains("nothing gives `nobody` a value"), "{told}");
+}
+
+#[test]
+fn no_text_makes_the_reader_panic() {
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+    const PARTS: [&str; 16] =
+        ["{", "}", "[", "]", ": ", "\n", "  ", "- ", "{{", "}}", "\"", "|", "0", "root", "é", "subtree"];
+    let registry = Registry::new();
+    let chars: Vec<_> = ALBUM.chars().collect();
+    for seed in 0..400 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut text = chars.clone();
+        for _ in 0..rng.random_range(1..6) {
+            let at = rng.random_range(0..text.len());
+            let end = (at + rng.random_range(0..9)).min(text.len());
+            text.splice(at..end, PARTS[rng.random_range(0..PARTS.len())].chars());
+        }
+        let text: String = text.into_iter().collect();
+        if let Ok(file) = read(&text, Path::new("/nowhere"), &registry) {
+            let _ = compile::check(&file, &registry).to_string();
+        }
+    }
 }

@@ -7,7 +7,9 @@ mod player;
 mod queue;
 mod record;
 
-use std::time::Duration;
+use std::future::ready;
+
+use futures::future::BoxFuture;
 
 use crate::commands::confirm::Questions;
 use crate::commands::days::{Day, zone};
@@ -30,7 +32,7 @@ pub const FEATURE: Feature = Feature {
     controls: &[Control {
         verb: "play-stop",
         command: Some("stop"),
-        run: |ctx, press| Box::pin(stop_pressed(ctx, press)),
+        run: |ctx, press| opened(ctx, |ctx| stop_pressed(ctx, press)),
     }],
     tables: &[TableSpec::of::<Play>()],
     undo: &[Undo { kind: KIND, command: "play", run: |ctx, row| Box::pin(take_back(ctx, row)) }],
@@ -67,7 +69,7 @@ const COMMANDS: &[Command] = &[
         ],
         parse: |_, text| Ok(Args::new().with_text("line", text)),
         pays: Pays::WithItsChange,
-        run: |ctx, args| Box::pin(add(ctx, args, None)),
+        run: |ctx, args| opened(ctx, |ctx| add(ctx, args, None)),
         ..IN_SERVER
     },
     Command {
@@ -78,14 +80,14 @@ const COMMANDS: &[Command] = &[
         options: &[SONG],
         parse: |_, text| Ok(Args::new().with_text("line", text)),
         pays: Pays::WithItsChange,
-        run: |ctx, args| Box::pin(add(ctx, args, Some(2))),
+        run: |ctx, args| opened(ctx, |ctx| add(ctx, args, Some(2))),
         ..IN_SERVER
     },
     Command {
         prefix: &["play queue"],
         slash: &["play queue"],
         summary: "Show the queue",
-        run: |ctx, _| Box::pin(show_queue(ctx)),
+        run: |ctx, _| opened(ctx, show_queue),
         ..IN_SERVER
     },
     Command {
@@ -94,14 +96,14 @@ const COMMANDS: &[Command] = &[
         summary: "Show how to play",
         offline: true,
         private: true,
-        run: |ctx, _| Box::pin(help(ctx)),
+        run: |ctx, _| opened(ctx, help),
         ..IN_SERVER
     },
     Command {
         prefix: &["play stats"],
         slash: &["play stats"],
         summary: "Show what was heard, and who asked for it",
-        run: |ctx, _| Box::pin(stats(ctx)),
+        run: |ctx, _| opened(ctx, stats),
         ..IN_SERVER
     },
     Command {
@@ -109,14 +111,14 @@ const COMMANDS: &[Command] = &[
         slash: &["play skip"],
         summary: "Skip the song that plays",
         pays: Pays::WithItsChange,
-        run: |ctx, _| Box::pin(skip(ctx)),
+        run: |ctx, _| opened(ctx, skip),
         ..IN_SERVER
     },
     Command {
         prefix: &["stop"],
         slash: &["play stop"],
         summary: "Stop playing and empty the queue",
-        run: |ctx, _| Box::pin(ask_to_stop(ctx)),
+        run: |ctx, _| opened(ctx, ask_to_stop),
         ..IN_SERVER
     },
 ];
@@ -124,25 +126,25 @@ const COMMANDS: &[Command] = &[
 const NO_SOUND: &str = "-# 🔇 I keep the queue and the statistics; I can't play sound yet";
 const NO_SONGS: &str = "🎵 No songs in the queue";
 
-/// The card that stands for every answer while the server has not opened this.
-fn locked(ctx: &Context) -> Option<Answer> {
+/// Does what is asked where the server has opened this; elsewhere a card stands for every answer.
+fn opened<F>(ctx: Context, run: impl FnOnce(Context) -> F) -> BoxFuture<'static, Result<Answer>>
+where
+    F: Future<Output = Result<Answer>> + Send + 'static,
+{
     let by_default = ctx.services.instance.play_servers.contains(&ctx.cause.server_id);
-    let open = ctx.settings.play.unwrap_or(by_default);
-    (!open).then(|| {
-        let card = Card {
-            title: "🔒 Command Locked".to_owned(),
-            text: "This command is locked and not publicly available".to_owned(),
-            colour: Colour::Red,
-            ..Card::default()
-        };
-        Answer::Reply(card.into())
-    })
+    if ctx.settings.play.unwrap_or(by_default) {
+        return Box::pin(run(ctx));
+    }
+    let card = Card {
+        title: "🔒 Command Locked".to_owned(),
+        text: "This command is locked and not publicly available".to_owned(),
+        colour: Colour::Red,
+        ..Card::default()
+    };
+    Box::pin(ready(Ok(Answer::Reply(card.into()))))
 }
 
 async fn add(ctx: Context, args: Args, place: Option<usize>) -> Result<Answer> {
-    if let Some(locked) = locked(&ctx) {
-        return Ok(locked);
-    }
     let ask = match args.maybe_text("song") {
         Some(song) => Ask {
             text: song.trim().to_owned(),
@@ -170,9 +172,6 @@ async fn add(ctx: Context, args: Args, place: Option<usize>) -> Result<Answer> {
 }
 
 async fn show_queue(ctx: Context) -> Result<Answer> {
-    if let Some(locked) = locked(&ctx) {
-        return Ok(locked);
-    }
     let play = queue::read(&ctx.services, ctx.cause.server_id).await.map_err(crate::context::Error::Read)?;
     if play.queue.is_empty() {
         return Ok(NO_SONGS.into());
@@ -187,9 +186,6 @@ async fn show_queue(ctx: Context) -> Result<Answer> {
 }
 
 async fn help(ctx: Context) -> Result<Answer> {
-    if let Some(locked) = locked(&ctx) {
-        return Ok(locked);
-    }
     let line = |form: &str, what: &str| format!("{} {what}", code(&ctx.typed(form)));
     let text = [
         line("play https://www.youtube.com/watch?v=…", "adds a song to the queue"),
@@ -209,9 +205,6 @@ async fn help(ctx: Context) -> Result<Answer> {
 }
 
 async fn stats(ctx: Context) -> Result<Answer> {
-    if let Some(locked) = locked(&ctx) {
-        return Ok(locked);
-    }
     let server = ctx.cause.server_id;
     let read = crate::context::Error::Read;
     let play = queue::read(&ctx.services, server).await.map_err(read)?;
@@ -250,21 +243,16 @@ fn clock(seconds: u64) -> String {
 }
 
 async fn skip(ctx: Context) -> Result<Answer> {
-    if let Some(locked) = locked(&ctx) {
-        return Ok(locked);
-    }
     ctx.services.noted.note(ctx.dynamo(), ctx.caller.id, ctx.cause.server_id).await?;
     let day = Day::of(ctx.cause.at, &zone(&ctx.settings));
-    match queue::skip(&ctx.services, &ctx.cause, day).await? {
-        Some(()) => Ok("⏩ Skipping the current song".into()),
-        None => refuse("🎵 No songs in the queue - nothing to skip!"),
+    if queue::skip(&ctx.services, &ctx.cause, day).await? {
+        Ok("⏩ Skipping the current song".into())
+    } else {
+        refuse("🎵 No songs in the queue - nothing to skip!")
     }
 }
 
 async fn ask_to_stop(ctx: Context) -> Result<Answer> {
-    if let Some(locked) = locked(&ctx) {
-        return Ok(locked);
-    }
     let play = queue::read(&ctx.services, ctx.cause.server_id).await.map_err(crate::context::Error::Read)?;
     if play.queue.is_empty() {
         return Ok(format!("Nothing to {} - OK", code("stop")).into());
@@ -282,9 +270,6 @@ async fn ask_to_stop(ctx: Context) -> Result<Answer> {
 
 /// The question is answered by the one who was asked.
 async fn stop_pressed(ctx: Context, press: Press) -> Result<Answer> {
-    if let Some(locked) = locked(&ctx) {
-        return Ok(locked);
-    }
     let Some((answer, who)) = press.fields.split_once('.') else { return refuse(undo::TOO_OLD) };
     if who != ctx.caller.id.to_string() {
         return refuse(format!("⛔ You can't answer this: I asked <@{who}>"));
@@ -295,17 +280,14 @@ async fn stop_pressed(ctx: Context, press: Press) -> Result<Answer> {
             let stopped = queue::stop(&ctx.services, &ctx.cause).await?;
             let done = format!("✅ {} command completed", code(&ctx.typed("stop")));
             let nothing = format!("Nothing to {} - OK", code("stop"));
-            Ok(Answer::Update(if stopped > 0 { done } else { nothing }.into()))
+            Ok(Answer::Update(if stopped { done } else { nothing }.into()))
         }
         _ => Ok(Answer::Update("❌ Request failed confirmation".into())),
     }
 }
 
-/// Who added a song may take it back for a while, and moderators always.
 async fn take_back(ctx: Context, row: Revision) -> Result<Reply> {
-    let age = row.time().map_or(Duration::MAX, |at| ctx.cause.at.since(at));
-    let own = row.by == Some(ctx.caller.id) && age <= undo::OWN_WITHIN;
-    if !own && !ctx.caller.moderator {
+    if !undo::may_take_back(&ctx.cause, ctx.caller.moderator, row.by, row.time()) {
         return refuse(format!("⛔ You can't use {} here: it needs Manage Messages", code("Undo")));
     }
     let event = row.event_id.unwrap_or_default();

@@ -61,8 +61,8 @@ fn place_for(asked: Option<usize>, length: usize) -> Result<usize> {
     }
 }
 
-/// Ends the song that plays; `None` if there is none.
-pub async fn skip(services: &Services, cause: &Cause, day: Day) -> Result<Option<()>> {
+/// Ends the song that plays; `false` if there is none.
+pub async fn skip(services: &Services, cause: &Cause, day: Day) -> Result<bool> {
     let heard =
         |song: &Song| services.state::<Player>().heard(cause.server_id, song, cause.at).unwrap_or_default();
     end_first(services, cause, "skip", |song| Some(heard(song)), day).await
@@ -75,8 +75,10 @@ pub async fn played(services: &Arc<Services>, server_id: u64, event: u64, length
     // The same for each attempt to count it, and of no event of Discord's: that one added the song.
     let cause = Cause::new(now.snowflake() | (event & 0x3F_FFFF), server_id, 0);
     let ends = |song: &Song| (song.event == event).then_some(length);
-    end_first(services, &cause, "played", ends, Day::of(now, &zone(&settings))).await?;
-    look(services, server_id).await;
+    if !end_first(services, &cause, "played", ends, Day::of(now, &zone(&settings))).await? {
+        // The player is behind: somebody else ended it.
+        look(services, server_id).await;
+    }
     Ok(())
 }
 
@@ -91,14 +93,14 @@ impl From<dynamo::Error> for NoSong {
     }
 }
 
-/// Takes the first song off the queue if `heard` says for how long it was.
+/// Takes the first song off the queue if `heard` says for how long it was; otherwise `false`.
 async fn end_first(
     services: &Services,
     cause: &Cause,
     op: &'static str,
     heard: impl Fn(&Song) -> Option<Duration>,
     day: Day,
-) -> Result<Option<()>> {
+) -> Result<bool> {
     let decide = |head: Option<&Play>| {
         let mut play = head.cloned().filter(|play| !play.queue.is_empty()).ok_or(NoSong::None)?;
         let song = play.queue.remove(0);
@@ -113,9 +115,9 @@ async fn end_first(
     match history::change_with(&services.dynamo, cause, cause.server_id, decide, beside).await {
         Ok(changed) => {
             head(services, changed).await?;
-            Ok(Some(()))
+            Ok(true)
         }
-        Err(NoSong::None) => Ok(None),
+        Err(NoSong::None) => Ok(false),
         Err(NoSong::Failed(error)) => Err(error.into()),
     }
 }
@@ -137,8 +139,8 @@ fn count(transaction: Transaction, done: &Done<Play>, day: Day) -> Transaction {
         .upsert::<Tally>((format!("{server}/djs/all"), format!("00#{by}")), add())
 }
 
-/// Empties the queue; how many songs there were.
-pub async fn stop(services: &Services, cause: &Cause) -> Result<usize> {
+/// Empties the queue; `false` if it is empty.
+pub async fn stop(services: &Services, cause: &Cause) -> Result<bool> {
     let decide = |head: Option<&Play>| {
         let mut play = head.cloned().filter(|play| !play.queue.is_empty()).ok_or(NoSong::None)?;
         let songs = std::mem::take(&mut play.queue);
@@ -146,11 +148,10 @@ pub async fn stop(services: &Services, cause: &Cause) -> Result<usize> {
     };
     match history::change(&services.dynamo, cause, cause.server_id, decide).await {
         Ok(changed) => {
-            let row = changed.row().is_some();
             head(services, changed).await?;
-            Ok(usize::from(row))
+            Ok(true)
         }
-        Err(NoSong::None) => Ok(0),
+        Err(NoSong::None) => Ok(false),
         Err(NoSong::Failed(error)) => Err(error.into()),
     }
 }

@@ -26,7 +26,7 @@ pub struct Play {
     /// The first one is playing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub queue: Vec<Song>,
-    #[serde(default, skip_serializing_if = "is_adopted")]
+    #[serde(default, skip_serializing_if = "crate::history::is_adopted")]
     pub rev: u64,
     pub event_id: Option<u64>,
     pub updated_at: Option<Timestamp>,
@@ -46,12 +46,6 @@ pub struct Song {
     pub seconds: Option<u64>,
     /// Which event added it.
     pub event: u64,
-}
-
-/// The original bot wrote no revision, and the condition of the first change asks for that.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-fn is_adopted(rev: &u64) -> bool {
-    *rev == 0
 }
 
 const SONG: &[(&str, Privacy)] = &[

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::commands::pages::Page;
 use crate::commands::undo::TOO_OLD;
 use crate::context::{Choice, Reply, Result, Services, refuse};
 use crate::markdown::{code, cut, number, person};
@@ -14,7 +15,7 @@ use super::get::nothing_here;
 use super::key::{CHOICE_CHARS_MAX, KEY_CHARS_MAX, as_choice, clean};
 use super::list::Found;
 use super::lists::Lists;
-use super::view::{self, Page, no, who};
+use super::view::{self, no, who};
 
 /// A page of search or list.
 const PAGE: usize = 20;

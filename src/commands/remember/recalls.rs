@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::commands::leaderboard::medal;
 use crate::context::{Reply, Result};
 use crate::counts::{self, Counts, Tally};
 use crate::dynamo::measured;
@@ -126,16 +127,6 @@ pub async fn top(call: &Call) -> Result<Reply> {
     let age = call.dynamo().now().since(board.read_at);
     card.footer = (age >= WORTH_TELLING).then(|| format!("{} seconds old", age.as_secs()));
     Ok(card.into())
-}
-
-/// Equal counts share a rank, counted from 0.
-fn medal(rank: usize) -> String {
-    match rank {
-        0 => "🥇".to_owned(),
-        1 => "🥈".to_owned(),
-        2 => "🥉".to_owned(),
-        other => format!("{}.", other + 1),
-    }
 }
 
 async fn current(call: &Call) -> Result<Board> {

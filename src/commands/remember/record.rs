@@ -24,7 +24,7 @@ pub struct Remembered {
     /// The key as first typed.
     pub rem_display: Option<String>,
     /// 0: written by the original bot and never changed since.
-    #[serde(default, skip_serializing_if = "is_adopted")]
+    #[serde(default, skip_serializing_if = "crate::history::is_adopted")]
     pub rev: u64,
     /// The owner; 0 is somebody who wanted to be forgotten.
     pub created_by: Option<u64>,
@@ -39,12 +39,6 @@ pub struct Remembered {
     pub forgotten_at: Option<Timestamp>,
     /// Of tombstones only: when the history ends.
     pub expires_at: Option<i64>,
-}
-
-/// The original bot wrote no revision, and the condition of the first change asks for that.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-fn is_adopted(rev: &u64) -> bool {
-    *rev == 0
 }
 
 impl Table for Remembered {

@@ -1,8 +1,6 @@
 //! Taking changes back: what the Undo button does for memories, `.mem undo` and `/undo`.
 
-use std::time::Duration;
-
-use crate::commands::undo::{OWN_WITHIN, TOO_OLD};
+use crate::commands::undo::{OWN_WITHIN, TOO_OLD, may_take_back};
 use crate::context::{Reply, Result, refuse};
 use crate::dynamo::Table;
 use crate::history::{self, Head, Next, Revision, Thing, Undo, Undone};
@@ -112,11 +110,12 @@ fn refused(no: No) -> crate::context::Error {
     }
 }
 
-/// Who changed something may take it back for a while, and moderators always.
 fn may_undo(call: &Call, row: &Revision) -> Result<()> {
-    let age = row.time().map_or(Duration::MAX, |at| call.cause.at.since(at));
-    let own = row.by == Some(call.actor()) && age <= OWN_WITHIN;
-    if own || call.moderator { Ok(()) } else { call.not_allowed("mem undo", "it needs Manage Messages") }
+    if may_take_back(&call.cause, call.moderator, row.by, row.time()) {
+        Ok(())
+    } else {
+        call.not_allowed("mem undo", "it needs Manage Messages")
+    }
 }
 
 /// The record as it was before a change.

@@ -4,7 +4,7 @@ use similar::TextDiff;
 
 use crate::clock::Timestamp;
 use crate::commands::undo;
-use crate::context::{Button, Card, Colour, Error, Reply, Style};
+use crate::context::{Card, Colour, Error, Reply};
 use crate::markdown::{self, code, number, person, plain, time};
 
 use super::grammar;
@@ -192,41 +192,6 @@ pub fn titled(start: &str, text: &str) -> String {
     format!("{start}{}", code(&markdown::cut(text, TITLE_TEXT_MAX)))
 }
 
-/// A page of a longer list, and what leads to the others.
-pub struct Page<'a, T> {
-    pub items: &'a [T],
-    /// Counted from 0.
-    pub number: usize,
-    pub before: bool,
-    /// How many follow.
-    pub after: usize,
-}
-
-impl<'a, T> Page<'a, T> {
-    /// The page of this number, or the last one if there are not as many now.
-    pub fn of(all: &'a [T], number: usize, size: usize) -> Self {
-        let last = all.len().saturating_sub(1) / size;
-        let number = number.min(last);
-        let items = &all[(number * size).min(all.len())..((number + 1) * size).min(all.len())];
-        Self { items, number, before: number > 0, after: all.len() - number * size - items.len() }
-    }
-
-    /// Buttons to the neighbours, if there are any and their views fit into an id.
-    pub fn buttons(&self, id: impl Fn(usize) -> Option<String>) -> Vec<Button> {
-        if !self.before && self.after == 0 {
-            return Vec::new();
-        }
-        let ids = (id(self.number.saturating_sub(1)), id(self.number + 1));
-        // Ids must differ within a message: a button that leads nowhere has the place of its page.
-        let (Some(back), Some(more)) = ids else { return Vec::new() };
-        let back = if self.before { back } else { format!("{back}-") };
-        vec![
-            Button { disabled: !self.before, ..Button::new(back, "◀ Back") },
-            Button { disabled: self.after == 0, style: Style::Primary, ..Button::new(more, "More ▶") },
-        ]
-    }
-}
-
 pub fn card(title: String, text: String) -> Card {
     Card { title, text, colour: Colour::Blue, footer: None }
 }
@@ -299,19 +264,5 @@ mod tests {
         assert_eq!(short_diff("a", "```"), None);
         let long = (0..40).map(|n| n.to_string()).collect::<Vec<_>>().join("\n");
         assert!(short_diff("", &long).unwrap().ends_with("... 25 more lines\n```"));
-    }
-
-    #[test]
-    fn pages_end_where_the_list_does() {
-        let all: Vec<usize> = (0..45).collect();
-        let page = Page::of(&all, 2, 20);
-        assert_eq!((page.items.len(), page.before, page.after), (5, true, 0));
-        assert_eq!(Page::of(&all, 9, 20).number, 2, "there are fewer pages now");
-        let empty: Page<'_, usize> = Page::of(&[], 3, 20);
-        assert_eq!((empty.number, empty.items.len(), empty.after), (0, 0, 0));
-        assert!(empty.buttons(|_| Some(String::new())).is_empty());
-        let ids: Vec<String> =
-            Page::of(&all, 0, 20).buttons(|n| Some(format!("p:{n}"))).into_iter().map(|b| b.id).collect();
-        assert_eq!(ids, ["p:0-", "p:1"]);
     }
 }

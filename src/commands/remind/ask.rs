@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use crate::calendar::{self, Moment};
 use crate::clock::Timestamp;
 use crate::context::{Button, Error, Reply, Result, refuse};
+use crate::cooldowns;
 use crate::dynamo::{Commit, Query, Token, Transaction};
 use crate::markdown::{clean, code as span, cut, number, person, time, time_in_full, time_relative};
 
@@ -172,6 +173,7 @@ async fn make(call: &Call, wanted: Reminder) -> Result<Reminder> {
     let ours = |found: &Reminder, code: &str| found.code == code && found.created_at == wanted.created_at;
     let mut pending = known.iter().filter(|reminder| reminder.is_pending());
     if let Some(made) = known.iter().find(|found| codes.clone().any(|code| ours(found, &code))) {
+        cooldowns::taken(&call.cause);
         return Ok(made.clone());
     }
     if pending.by_ref().count() >= PENDING_MAX {
@@ -185,12 +187,17 @@ async fn make(call: &Call, wanted: Reminder) -> Result<Reminder> {
         let transaction = Transaction::new(Token::new(call.cause.token(attempt)))
             .put_if_absent(&reminder)
             .put(&reminder.due());
-        if call.dynamo().transact(transaction).await? == Commit::Done {
-            return Ok(reminder);
+        match cooldowns::commit(call.dynamo(), &call.cause, transaction).await? {
+            Some(Commit::Done) => return Ok(reminder),
+            None => return refuse(cooldowns::NOT_YET),
+            Some(Commit::Blocked(_) | Commit::Repeated) => {}
         }
         // Taken: perhaps by an earlier delivery of this event.
         match call.dynamo().get::<Reminder>((reminder.user_id, reminder.code.clone())).await? {
-            Some(found) if ours(&found, &reminder.code) => return Ok(found),
+            Some(found) if ours(&found, &reminder.code) => {
+                cooldowns::taken(&call.cause);
+                return Ok(found);
+            }
             _ => {}
         }
     }

@@ -6,6 +6,7 @@ use crate::calendar;
 use crate::clock::Timestamp;
 use crate::commands::undo::TOO_OLD;
 use crate::context::{Error, Reply, Result, refuse};
+use crate::cooldowns;
 use crate::due::Due;
 use crate::dynamo::{Commit, Condition, Token, Transaction, Update};
 use crate::history::CHANGE_ATTEMPTS;
@@ -173,16 +174,18 @@ async fn change(
         let found: Option<Reminder> = call.dynamo().get((call.actor(), code.to_owned())).await?;
         let Some(found) = found else { return if occ.is_some() { Err(too_old()) } else { not_found(code) } };
         if found.event_id == call.cause.id.0 {
+            cooldowns::taken(&call.cause);
             return Ok(found);
         }
         if occ.is_some_and(|occ| occ != found.occ) {
             return Err(too_old());
         }
         let (next, transaction) = decide(&found, Token::new(call.cause.token(attempt)))?;
-        match call.dynamo().transact(transaction).await? {
-            Commit::Done => return Ok(next),
+        match cooldowns::commit(call.dynamo(), &call.cause, transaction).await? {
+            Some(Commit::Done) => return Ok(next),
+            None => return refuse(cooldowns::NOT_YET),
             // It has just come, or this event is being answered elsewhere too.
-            Commit::Blocked(_) | Commit::Repeated => call.dynamo().pause(attempt).await,
+            Some(Commit::Blocked(_) | Commit::Repeated) => call.dynamo().pause(attempt).await,
         }
     }
     refuse(format!("⚠ {} is being changed by others right now; have a look and try again", span(code)))

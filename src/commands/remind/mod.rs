@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 use crate::cause::Cause;
 use crate::context::{
-    Answer, Args, Choice, Command, Context, Control, Error, Feature, Job, Kind, Level, Param, Place, Reply,
-    Result, Services,
+    Answer, Args, Choice, Command, Context, Control, Error, Feature, Job, Kind, Level, Param, Pays, Place,
+    Reply, Result, Services,
 };
 use crate::due::Due;
 use crate::dynamo::{Dynamo, Query, Table, TableSpec};
@@ -47,6 +47,7 @@ const COMMANDS: &[Command] = &[
         usage: "<time> to <text>",
         options: &[WHEN, TEXT],
         parse: whole_text,
+        pays: Pays::WithItsChange,
         run: |ctx, args| Box::pin(async move { answer(remind(&Call::of(&ctx), Whom::Me, &args).await) }),
         ..Command::DEFAULT
     },
@@ -59,6 +60,7 @@ const COMMANDS: &[Command] = &[
         parse: whole_text,
         place: Place::Server,
         level: Level::Moderator,
+        pays: Pays::WithItsChange,
         run: |ctx, args| Box::pin(async move { answer(remind(&Call::of(&ctx), Whom::Here, &args).await) }),
         ..Command::DEFAULT
     },
@@ -77,6 +79,7 @@ const COMMANDS: &[Command] = &[
         usage: "<code>",
         options: &[CODE],
         private: true,
+        pays: Pays::WithItsChange,
         run: |ctx, args| {
             Box::pin(async move { answer(change::cancel(&Call::of(&ctx), args.text("code")?).await) })
         },
@@ -89,6 +92,7 @@ const COMMANDS: &[Command] = &[
         usage: "<code> <duration>",
         options: &[CODE, Param::required("duration", "10 min, 2 hours, tomorrow 9:00", Kind::Text)],
         private: true,
+        pays: Pays::WithItsChange,
         run: |ctx, args| {
             Box::pin(async move {
                 let call = Call::of(&ctx);

@@ -223,7 +223,7 @@ pub async fn page(ctx: &Context, number: usize) -> Result<Reply> {
     let page = Page::of(&lines, number, SHOWN);
     let card =
         Card { title: "📏 Rules".into(), text: page.items.join("\n"), colour: Colour::Blue, footer: None };
-    let buttons = page.buttons(|number| format!("rules:{number}"));
+    let buttons = page.buttons(|number| Some(format!("rules:{number}")));
     Ok(Reply::from(card).buttons(buttons))
 }
 

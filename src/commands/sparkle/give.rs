@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::commands::days::{self, Day};
 use crate::commands::leaderboard;
 use crate::context::{Context, Door, Pings, Reply, Result, refuse};
+use crate::cooldowns;
 use crate::counts::Tally;
 use crate::dynamo::{self, Column, Commit, Dynamo, Token, Transaction, Update};
 use crate::history::{self, Revision, Thing};
@@ -70,6 +71,7 @@ pub async fn given(ctx: &Context, to: u64, reason: Option<&str>) -> Result<Optio
         if may_have_seen(&receiver, cause)
             && let Some(row) = history::revision_of(dynamo, &thing, cause.id.0).await?
         {
+            cooldowns::taken(cause);
             return Ok(Some(row));
         }
         let giver: Sparkles = dynamo.get(key(server_id, from)).await?.unwrap_or_default();
@@ -92,12 +94,13 @@ pub async fn given(ctx: &Context, to: u64, reason: Option<&str>) -> Result<Optio
             .upsert::<Sparkles>(key(server_id, to), receive(&receiver, &row))
             .upsert::<Sparkles>(key(server_id, from), spend(&giver, day, today + 1, cause))
             .upsert::<Tally>(place.clone(), count(day, 1));
-        let uncertain = match dynamo.transact(transaction).await {
-            Ok(Commit::Done) => {
+        let uncertain = match cooldowns::commit(dynamo, cause, transaction).await {
+            Ok(None) => return Ok(None),
+            Ok(Some(Commit::Done)) => {
                 leaderboard::sparkled(ctx, to, &place.0, &place.1, 1);
                 return Ok(Some(row));
             }
-            Ok(Commit::Blocked(_) | Commit::Repeated) => None,
+            Ok(Some(Commit::Blocked(_) | Commit::Repeated)) => None,
             Err(error) if error.is_uncertain() => Some(error),
             Err(error) => return Err(error.into()),
         };
@@ -110,7 +113,10 @@ pub async fn given(ctx: &Context, to: u64, reason: Option<&str>) -> Result<Optio
             None => None,
         };
         match (history::revision_of(dynamo, &thing, cause.id.0).await.map_err(unknown)?, uncertain) {
-            (Some(row), _) => return Ok(Some(row)),
+            (Some(row), _) => {
+                cooldowns::taken(cause);
+                return Ok(Some(row));
+            }
             (None, Some(error)) if rev.unwrap_or_default() == receiver.rev => return Err(error.into()),
             (None, _) => {}
         }

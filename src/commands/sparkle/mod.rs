@@ -19,8 +19,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use crate::context::{
-    Answer, Args, Command, Context, Control, Error, Feature, Input, Kind, Menu, Modal, Param, Place, Press,
-    Reply, Result, Target, Undo, not_a_person, refuse,
+    Answer, Args, Command, Context, Control, Error, Feature, Input, Kind, Menu, Modal, Param, Pays, Place,
+    Press, Reply, Result, Target, Undo, not_a_person, refuse,
 };
 use crate::dynamo::TableSpec;
 
@@ -63,6 +63,7 @@ const COMMANDS: &[Command] = &[
             Param::optional("reason", "What for", Kind::Text),
         ],
         parse: |_, text| Ok(Args::new().with_text("line", text)),
+        pays: Pays::WithItsChange,
         run: |ctx, args| Box::pin(async move { sparkle(&ctx, &args).await }),
         ..IN_SERVER
     },
@@ -106,6 +107,7 @@ const COMMANDS: &[Command] = &[
         summary: "Take back your last sparkle, or the one with this id",
         usage: "[id]",
         options: &[Param::optional("id", "The id, from the log", Kind::Text)],
+        pays: Pays::WithItsChange,
         run: |ctx, args| {
             Box::pin(async move { take_back::asked(&ctx, args.maybe_text("id")).await.map(Answer::Reply) })
         },

@@ -32,7 +32,7 @@ pub struct Sparkles {
     pub sparkle_reasons: Option<String>,
     pub updated_at: Option<Timestamp>,
     /// Changes of what they got; 0: none since the original bot.
-    #[serde(default, skip_serializing_if = "is_adopted")]
+    #[serde(default, skip_serializing_if = "crate::history::is_adopted")]
     pub rev: u64,
     pub event_id: Option<u64>,
     pub first_at: Option<Timestamp>,
@@ -46,11 +46,6 @@ pub struct Sparkles {
     pub given_today: u32,
     /// The day of `given_today`: `2026-05-07`.
     pub given_day: Option<String>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-fn is_adopted(rev: &u64) -> bool {
-    *rev == 0
 }
 
 impl Table for Sparkles {

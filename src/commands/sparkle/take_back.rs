@@ -5,13 +5,13 @@
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
-use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::commands::days::{self, Day};
 use crate::commands::leaderboard;
-use crate::commands::undo::{OWN_WITHIN, TOO_OLD};
+use crate::commands::undo::{OWN_WITHIN, TOO_OLD, may_take_back};
 use crate::context::{Context, Error, Reply, Result, refuse};
+use crate::cooldowns;
 use crate::counts::Tally;
 use crate::dynamo::{self, Commit, Dynamo, Query, Token, Transaction, Update};
 use crate::history::{BY_EVENT, Revision};
@@ -90,9 +90,7 @@ async fn of_event(ctx: &Context, event: u64) -> Result<Option<Entry>> {
 }
 
 async fn take_back(ctx: &Context, sparkle: Entry) -> Result<Reply> {
-    let age = sparkle.at.map_or(Duration::MAX, |at| ctx.cause.at.since(at));
-    let own = sparkle.by == Some(ctx.cause.actor_id) && age <= OWN_WITHIN;
-    if !own && !ctx.caller.moderator {
+    if !may_take_back(&ctx.cause, ctx.caller.moderator, sparkle.by, sparkle.at) {
         let name = code(&ctx.typed("sparkles undo"));
         return refuse(format!("⛔ You can't use {name} here: it needs Manage Messages"));
     }
@@ -142,19 +140,20 @@ pub async fn taken_back(ctx: &Context, sparkle: &Entry) -> Result<Taken> {
         if let Some((day, board, slot)) = place.clone() {
             transaction = transaction.upsert::<Tally>((board, slot), count(day, -1));
         }
-        let uncertain = match dynamo.transact(transaction).await {
-            Ok(Commit::Done) => {
+        let uncertain = match cooldowns::commit(dynamo, cause, transaction).await {
+            Ok(None) => return Ok(Taken::Contended),
+            Ok(Some(Commit::Done)) => {
                 if let Some((_, board, slot)) = place {
                     leaderboard::sparkled(ctx, sparkle.to, &board, &slot, -1);
                 }
                 return Ok(Taken::Back(Box::new(row)));
             }
-            Ok(Commit::Blocked(GIVER)) if giver.is_some() => {
+            Ok(Some(Commit::Blocked(GIVER))) if giver.is_some() => {
                 // They were forgotten meanwhile, and what they gave is counted nowhere any more.
                 giver = None;
                 None
             }
-            Ok(Commit::Blocked(_) | Commit::Repeated) => None,
+            Ok(Some(Commit::Blocked(_) | Commit::Repeated)) => None,
             Err(error) if error.is_uncertain() => Some(error),
             Err(error) => return Err(error.into()),
         };
@@ -165,7 +164,10 @@ pub async fn taken_back(ctx: &Context, sparkle: &Entry) -> Result<Taken> {
             None => None,
         };
         match (found(dynamo, server_id, &entry).await.map_err(unknown)?, uncertain) {
-            (Some(row), _) if row.event_id == Some(cause.id.0) => return Ok(Taken::Back(Box::new(row))),
+            (Some(row), _) if row.event_id == Some(cause.id.0) => {
+                cooldowns::taken(cause);
+                return Ok(Taken::Back(Box::new(row)));
+            }
             (Some(_), _) => return Ok(Taken::Before),
             (None, Some(error)) if rev == Some(receiver.rev) => return Err(error.into()),
             (None, _) => {}

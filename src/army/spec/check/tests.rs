@@ -1,3 +1,5 @@
+//! Comparisons against fixed values.
+
 use serde_json::json;
 
 use super::*;

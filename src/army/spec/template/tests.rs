@@ -1,3 +1,5 @@
+//! Templates against fixed values.
+
 use serde_json::json;
 
 use super::*;

@@ -4,15 +4,16 @@
 //! Discord runs in this process and takes the times: from the frame it wrote to the call that came back.
 //! Rounds of the contenders alternate, because a machine's speed drifts; medians are printed, with ratios.
 
+mod contender;
+mod growth;
+
 use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
+use contender::{Contender, Round, median, memory, processor_time, say};
 use mneme::dynamo::connect::{Store, StoreConfig, connect};
-use mneme::sim::{Act, Simulator, World};
-use mneme::tasks::Tasks;
+use mneme::sim::World;
 use serenity::all::{Context, EventHandler, GatewayIntents, HttpBuilder, Message, Ready};
 use serenity::async_trait;
 
@@ -21,8 +22,6 @@ const COMMANDS: usize = 1_000;
 const ROUNDS: usize = 3;
 /// Commands under way at once where throughput is measured.
 const AT_ONCE: usize = 16;
-/// Processor time is counted in these: `sysconf(_SC_CLK_TCK)` on Linux.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
@@ -30,7 +29,11 @@ fn main() -> anyhow::Result<()> {
     match args.next().as_deref() {
         Some("echo-bot") => runtime.block_on(echo_bot()),
         Some("bare-calls") => runtime.block_on(bare_calls(&args.next().expect("a folder"))),
-        _ => runtime.block_on(compare()),
+        Some("growth") => runtime.block_on(growth::run()),
+        _ => runtime.block_on(async {
+            compare().await?;
+            growth::run().await
+        }),
     }
 }
 
@@ -177,115 +180,6 @@ mod floor {
     }
 }
 
-/// User and system time of a process: fields 14 and 15 of `/proc/<id>/stat`.
-fn processor_time(process: &str) -> anyhow::Result<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
-    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let fields: Vec<&str> = after_name.split_whitespace().collect();
-    let ticks: f64 = fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
-    Ok(Duration::from_secs_f64(ticks / TICKS_PER_SECOND))
-}
-
-/// Resident memory in MiB.
-fn memory(process: u32) -> anyhow::Result<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
-    let kib: f64 = line.split_whitespace().nth(1).unwrap_or("0").parse()?;
-    Ok(kib / 1_024.0)
-}
-
-/// A process under measurement, on the simulated Discord.
-struct Contender {
-    process: Child,
-    simulator: Simulator,
-    person: u64,
-    channel: u64,
-    tasks: Tasks,
-    /// From the start of the process to READY.
-    start: Duration,
-}
-
-impl Drop for Contender {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        self.tasks.stop();
-    }
-}
-
-/// What one round showed.
-#[derive(Clone, Copy, Default)]
-struct Round {
-    /// Processor time for each command, in microseconds.
-    processor: f64,
-    per_second: f64,
-    p50: f64,
-    p99: f64,
-}
-
-impl Contender {
-    async fn start(mut command: Command) -> anyhow::Result<Self> {
-        let tasks = Tasks::new();
-        let mut world = World::new(1);
-        world.settings.rate_limits = false;
-        let (person, channel) = {
-            for name in ["two", "three"] {
-                world.guild(name).channel("general");
-            }
-            let mut guild = world.guild("one");
-            (guild.person("ann"), guild.channel("general"))
-        };
-        let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let simulator = Simulator::start(world, address, &tasks).await?;
-        let mut seen = simulator.watch(person);
-        command.env("DISCORD_TOKEN", simulator.token()).env("DISCORD_API_URL", simulator.url());
-        let began = Instant::now();
-        let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        while !simulator.read(World::bot_online) {
-            seen.next().await;
-        }
-        Ok(Self { process, simulator, person, channel, tasks, start: began.elapsed() })
-    }
-
-    /// Says `COMMANDS` things, `at_once` under way together, and waits for an answer to each.
-    async fn round(&self, at_once: usize, text: impl Fn(usize) -> String) -> anyhow::Result<Round> {
-        let processor = processor_time(&self.process.id().to_string())?;
-        let mut seen = self.simulator.watch(self.person);
-        let (mut said, mut times) = (std::collections::HashMap::new(), Vec::with_capacity(COMMANDS));
-        let (mut next, began) = (0, Instant::now());
-        while times.len() < COMMANDS {
-            while next < COMMANDS && said.len() < at_once {
-                let act = Act::Say {
-                    channel: self.channel,
-                    text: text(next),
-                    reply_to: None,
-                    ping: true,
-                    files: Vec::new(),
-                };
-                let now = Instant::now();
-                let made =
-                    self.simulator.act(self.person, act).map_err(|error| anyhow::anyhow!("{error:?}"))?;
-                said.insert(made["message"].as_str().unwrap_or_default().to_owned(), now);
-                next += 1;
-            }
-            let event = seen.next_shared().await.expect("the simulator runs");
-            let answered = event["d"]["message_reference"]["message_id"].as_str().unwrap_or_default();
-            if let Some(at) = said.remove(answered) {
-                times.push(at.elapsed().as_secs_f64() * 1e6);
-            }
-        }
-        let elapsed = began.elapsed();
-        let used = processor_time(&self.process.id().to_string())? - processor;
-        times.sort_by(f64::total_cmp);
-        Ok(Round {
-            processor: used.as_secs_f64() * 1e6 / COMMANDS as f64,
-            per_second: COMMANDS as f64 / elapsed.as_secs_f64(),
-            p50: times[COMMANDS / 2],
-            p99: times[COMMANDS * 99 / 100],
-        })
-    }
-}
-
 /// Bare calls, in a process of their own; processor time for each in microseconds.
 struct Bare {
     process: Child,
@@ -318,22 +212,50 @@ impl Drop for Bare {
     }
 }
 
+/// A contender, and who talks to it where.
+struct On {
+    contender: Contender,
+    person: u64,
+    channel: u64,
+}
+
+impl On {
+    async fn start(command: Command) -> anyhow::Result<Self> {
+        let mut world = World::new(1);
+        for name in ["two", "three"] {
+            world.guild(name).channel("general");
+        }
+        let mut guild = world.guild("one");
+        let (person, channel) = (guild.person("ann"), guild.channel("general"));
+        Ok(Self { contender: Contender::start(command, world, person).await?, person, channel })
+    }
+
+    async fn round(&self, at_once: usize, text: impl Fn(usize) -> String) -> anyhow::Result<Round> {
+        let act = |n| (self.person, say(self.channel, text(n)));
+        self.contender.round(self.person, COMMANDS, at_once, act).await
+    }
+
+    fn memory(&self) -> anyhow::Result<f64> {
+        memory(self.contender.process.id())
+    }
+}
+
 async fn compare() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let mut bot = Command::new(env!("CARGO_BIN_EXE_mneme"));
     bot.args(["run", "--store", "embedded", "--discord-pacing", "off", "--log", "error", "--data-dir"]);
     bot.arg(folder.path().join("bot"));
-    let bot = Contender::start(bot).await?;
+    let bot = On::start(bot).await?;
     let mut echo = Command::new(std::env::current_exe()?);
     echo.arg("echo-bot");
-    let echo = Contender::start(echo).await?;
+    let echo = On::start(echo).await?;
     let mut bare = Bare::start(folder.path())?;
 
     let one = |text: &str| {
         let text = text.to_owned();
         move |_| text.clone()
     };
-    let idle = memory(bot.process.id())?;
+    let idle = bot.memory()?;
     bot.round(AT_ONCE, one(".remember meeting is tomorrow")).await?;
     let mut rounds: Vec<(&str, Vec<Round>)> =
         ["bare echo", ".ping", ".rem (hit)", ".remember (new key)"].map(|name| (name, Vec::new())).into();
@@ -354,20 +276,16 @@ async fn compare() -> anyhow::Result<()> {
     report(&rounds, median(gets), median(changes));
     println!(
         "\nmneme with 3 servers: {idle:.1} MiB at READY, {:.1} MiB after {} commands, {:.0} ms from start to READY",
-        memory(bot.process.id())?,
+        bot.memory()?,
         ROUNDS * COMMANDS * 6,
-        bot.start.as_secs_f64() * 1e3
+        bot.contender.start.as_secs_f64() * 1e3
     );
-    println!(
-        "bare echo bot: {:.1} MiB, {:.0} ms",
-        memory(echo.process.id())?,
-        echo.start.as_secs_f64() * 1e3
-    );
+    println!("bare echo bot: {:.1} MiB, {:.0} ms", echo.memory()?, echo.contender.start.as_secs_f64() * 1e3);
     Ok(())
 }
 
 /// Throughput with many at once, latency and processor time with one at a time.
-async fn both(contender: &Contender, text: impl Fn(usize) -> String) -> anyhow::Result<Round> {
+async fn both(contender: &On, text: impl Fn(usize) -> String) -> anyhow::Result<Round> {
     let many = contender.round(AT_ONCE, &text).await?;
     let single = contender.round(1, &text).await?;
     Ok(Round { per_second: many.per_second, ..single })
@@ -396,9 +314,4 @@ fn report(rounds: &[(&str, Vec<Round>)], get: f64, change: f64) {
         );
     }
     println!("\nbare calls: get {get:.0} µs, get and transaction of two puts {change:.0} µs of CPU");
-}
-
-fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the image where no registry can be reached, and looks at it: this is `make test-image`. Needs root, Debian's
-# package archive and crates.io; takes about a quarter of an hour and 6 GB under IMAGE_DIR.
+# package archive and crates.io; takes about a quarter of an hour on two cores and 6 GB under IMAGE_DIR.
 # The base images are stand-ins made from Debian's packages under the names in the Dockerfile: what is proved is the
 # Dockerfile and what it adds, not the content of the real bases.
 set -euo pipefail
@@ -10,6 +10,7 @@ work=${IMAGE_DIR:-target/image}
 mkdir -p "$work"
 work=$(cd "$work" && pwd)
 rust_base=$(sed -n 's/^FROM \(.*\) AS build$/\1/p' Dockerfile)
+commit=$(git rev-parse --short HEAD)
 final_base=$(sed -n 's/^FROM \([^ ]*\)$/\1/p' Dockerfile)
 
 b() { buildah --root "$work/store" --runroot "$work/run" --storage-driver vfs "$@"; }
@@ -50,7 +51,7 @@ stand_in_for_distroless() {
 there "$rust_base" || { step "a stand-in for $rust_base"; stand_in_for_rust; }
 there "$final_base" || { step "a stand-in for $final_base"; stand_in_for_distroless; }
 step "the image"
-b bud --isolation chroot --pull-never --format docker --build-arg MNEME_COMMIT="$(git rev-parse --short HEAD)" -t mneme:test .
+b bud --isolation chroot --pull-never --format docker --build-arg MNEME_COMMIT="$commit" -t mneme:test .
 
 container=$(b from --pull-never localhost/mneme:test)
 trap 'b rm "$container" >/dev/null' EXIT
@@ -65,7 +66,7 @@ of_image() { b inspect --type image --format "{{$1}}" localhost/mneme:test; }
 expect "user" "65532:65532" "$(of_image .Docker.Config.User)"
 expect "entry point and command" "\[/usr/local/bin/mneme\] \[run\]" "$(of_image .Docker.Config.Entrypoint) $(of_image .Docker.Config.Cmd)"
 expect "health check" "\[CMD /usr/local/bin/mneme health\]" "$(of_image .Docker.Config.Healthcheck.Test)"
-expect "revision" "$(git rev-parse --short HEAD)" "$(of_image '(index .Docker.Config.Labels "org.opencontainers.image.revision")')"
+expect "revision" "$commit" "$(of_image '(index .Docker.Config.Labels "org.opencontainers.image.revision")')"
 expect "files that mneme adds" "data usr/local/bin/mneme" \
   "$(cd "$files" && find data usr/local/bin -mindepth 0 ! -name bin | sort | tr '\n' ' ' | sed 's/ $//')"
 expect "owner of /data" "65532:65532" "$(stat -c %u:%g "$files/data")"

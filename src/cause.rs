@@ -31,6 +31,8 @@ pub struct Cause {
     /// What has to be taken for the effect: a cooldown. Whoever changes something takes it in the same
     /// transaction, see `cooldowns`.
     pub toll: Option<Toll>,
+    /// Which of the event's transactions: an event that changes many things makes one for each.
+    pub part: usize,
 }
 
 /// A cooldown that an event takes, and whether it could. All copies of it are one.
@@ -78,7 +80,7 @@ impl Eq for Toll {}
 impl Cause {
     pub fn new(event_id: u64, server_id: u64, actor_id: u64) -> Self {
         let at = Timestamp::of_snowflake(event_id);
-        Self { id: CauseId(event_id), server_id, actor_id, at, toll: None }
+        Self { id: CauseId(event_id), server_id, actor_id, at, toll: None, part: 0 }
     }
 
     /// The same event, which now has to take this.
@@ -86,12 +88,18 @@ impl Cause {
         Self { toll, ..self }
     }
 
+    /// The same event, for another one of its transactions. What it had to take was taken before them all.
+    pub fn with_part(&self, part: usize) -> Self {
+        Self { part, toll: None, ..self.clone() }
+    }
+
     /// The `ClientRequestToken` of the event's transaction, at most 36 characters (a DynamoDB rule).
     /// `attempt` counts the definite conflicts after which the handler read again.
     pub fn token(&self, attempt: usize) -> String {
+        let part = if self.part > 0 { format!("/{}", self.part) } else { String::new() };
         match attempt {
-            0 => self.id.to_string(),
-            n => format!("{}-{n}", self.id),
+            0 => format!("{}{part}", self.id),
+            n => format!("{}{part}-{n}", self.id),
         }
     }
 
@@ -111,5 +119,8 @@ mod tests {
         assert!(cause.token(99).len() <= 36);
         assert!(cause.nonce(99).len() <= 25);
         assert_ne!(cause.token(0), cause.token(1));
+        let part = cause.with_part(999_999);
+        assert!(part.token(99).len() <= 36);
+        assert_ne!(part.token(0), cause.with_part(1).token(0));
     }
 }

@@ -14,6 +14,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 
+use crate::army::cli::Army;
 use crate::settings::{A_PREFIX, is_prefix};
 
 /// A Discord bot whose commands remember.
@@ -41,6 +42,8 @@ pub enum Role {
     Data(Box<Data>),
     /// Look at the data that bots share, and change it
     Shared(Shared),
+    /// Start simulated people: load tests and integration tests of a bot
+    Army(Box<Army>),
     /// Print a completion script for a shell
     Completions {
         /// The shell to complete for
@@ -454,6 +457,11 @@ pub fn aws_is_configured() -> bool {
         "AWS_WEB_IDENTITY_TOKEN_FILE",
     ];
     variables.iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+}
+
+/// This program, to start it once more.
+pub fn executable() -> std::io::Result<PathBuf> {
+    std::env::current_exe()
 }
 
 /// Whether the operator wants no colours: <https://no-color.org>.

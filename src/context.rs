@@ -26,7 +26,7 @@ use crate::telemetry::{Health, Metrics};
 pub mod discord;
 pub mod metrics;
 
-pub use discord::{Delivery, Discord, Letter};
+pub use discord::{Delivery, Discord, Letter, NotFetched};
 
 /// One file under `commands/`: its commands, controls and tables. `commands::ALL` lists them, and help,
 /// slash registration, README, tables, IAM policy and tests derive from that list.
@@ -210,7 +210,16 @@ impl Param {
 }
 
 /// At most 25 choices for what is typed so far; empty when in doubt.
-pub type Suggest = fn(&Arc<Services>, server_id: u64, typed: &str) -> Vec<Choice>;
+pub type Suggest = fn(&Arc<Services>, Typing<'_>) -> Vec<Choice>;
+
+/// Who types what into an option, and where.
+#[derive(Clone, Copy, Debug)]
+pub struct Typing<'a> {
+    /// 0 in direct messages.
+    pub server_id: u64,
+    pub person_id: u64,
+    pub text: &'a str,
+}
 
 /// One suggestion: what is shown, and what is sent when it is picked. At most 100 characters each.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -231,6 +240,8 @@ pub enum Kind {
     Channel,
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// A file. In text doors it is one of those that came with the message.
+    Attachment,
 }
 
 /// The value of one option.
@@ -241,6 +252,15 @@ pub enum Value {
     Bool(bool),
     Person(u64),
     Channel(u64),
+    Attachment(Attachment),
+}
+
+/// A file that came with an event, as Discord describes it. [`Discord::fetch`] gets its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    pub name: String,
+    pub bytes: u64,
+    pub url: String,
 }
 
 /// The options of one call, by name, whichever door they came through.
@@ -265,11 +285,12 @@ impl Args {
     pub fn by_position(command: &Command, text: &str) -> Result<Self> {
         let mut rest = text.trim();
         let mut args = Self::new();
-        for (place, param) in command.options.iter().enumerate() {
+        let mut params = command.options.iter().filter(|param| param.kind != Kind::Attachment).peekable();
+        while let Some(param) = params.next() {
             if rest.is_empty() {
                 break;
             }
-            let last = place + 1 == command.options.len();
+            let last = params.peek().is_none();
             let (word, after) = match rest.split_once(char::is_whitespace) {
                 Some((word, after)) if !last => (word, after.trim_start()),
                 _ => (rest, ""),
@@ -278,6 +299,14 @@ impl Args {
             rest = after;
         }
         Ok(args)
+    }
+
+    /// Gives the files of a message to the options that take one, in their order.
+    pub fn with_files(self, command: &Command, files: &[Attachment]) -> Self {
+        let params = command.options.iter().filter(|param| param.kind == Kind::Attachment);
+        params
+            .zip(files)
+            .fold(self, |args, (param, file)| args.with(param.name, Value::Attachment(file.clone())))
     }
 
     pub fn get(&self, name: &str) -> Option<&Value> {
@@ -321,6 +350,13 @@ impl Args {
             _ => None,
         }
     }
+
+    pub fn file(&self, name: &str) -> Option<&Attachment> {
+        match self.get(name) {
+            Some(Value::Attachment(file)) => Some(file),
+            _ => None,
+        }
+    }
 }
 
 impl Param {
@@ -344,6 +380,7 @@ impl Param {
                 Ok(number) if (min..=max).contains(&number) => Ok(Value::Integer(number)),
                 _ => Err(Error::Usage(format!("The {} is a number from {min} to {max}", self.name))),
             },
+            Kind::Attachment => Err(Error::Usage(format!("The {} is attached to the message", self.name))),
         }
     }
 }
@@ -475,8 +512,8 @@ pub struct Context {
     pub prefix: Arc<str>,
     /// What the server has decided; the defaults in direct messages.
     pub settings: Arc<Settings>,
-    /// Attachments came with the message.
-    pub has_attachments: bool,
+    /// The files of the message; of a pressed button those of the message that it stands under.
+    pub attachments: Vec<Attachment>,
 }
 
 impl Context {
@@ -654,10 +691,13 @@ pub struct Reply {
     pub card: Option<Card>,
     /// Rows of controls: at most 5, of 5 buttons or one select menu each (a Discord rule).
     pub rows: Vec<Row>,
-    pub file: Option<File>,
+    /// The first one goes with the text, each other one in a message of its own.
+    pub files: Vec<File>,
     pub pings: Pings,
     /// For the caller's eyes only, where the door allows it, whatever the command's default.
     pub private: bool,
+    /// What replaces a message leaves it its files.
+    pub keeps_files: bool,
 }
 
 impl From<String> for Reply {

@@ -86,8 +86,11 @@ fn counted_person(slot: &str) -> Option<u64> {
 /// Rows of days expire after 400 days, so older months are empty.
 const MONTHS: u32 = 14;
 
-/// The boards of a server: by month, and for good.
+/// The boards of a server: by month, and for good. With those of server 0 go the ones of all servers together.
 fn boards(reach: &Reach) -> Vec<String> {
+    let whole = reach.server_id == 0 && !reach.only_people;
+    let of_all = whole.then(|| months_back(reach.now).chain(["all".to_owned()])).into_iter().flatten();
+    let of_all = of_all.map(|window| format!("bot/usage/{window}")).collect::<Vec<_>>();
     let (by_month, for_good): (&[&str], &[&str]) = match reach.only_people {
         true => (&["commands", "sparkles", "djs"], &["commands", "djs"]),
         false => (&["commands", "sparkles", "djs", "usage"], &["commands", "djs", "recalls"]),
@@ -95,7 +98,8 @@ fn boards(reach: &Reach) -> Vec<String> {
     let months: Vec<String> = months_back(reach.now).collect();
     let by_month = by_month.iter().flat_map(|name| months.iter().map(move |month| (*name, month.as_str())));
     let for_good = for_good.iter().map(|name| (*name, "all"));
-    by_month.chain(for_good).map(|(name, window)| format!("{}/{name}/{window}", reach.server_id)).collect()
+    let own = by_month.chain(for_good).map(|(name, window)| format!("{}/{name}/{window}", reach.server_id));
+    of_all.into_iter().chain(own).collect()
 }
 
 /// `2026-05`, `2026-04`, and so on. Days are those of a zone, so the next month may have begun somewhere.

@@ -6,15 +6,18 @@
 //!   [`finding`] (what an examination found)
 //! - what is remembered: [`dynamo`] (typed records over the AWS SDK), [`history`] (head and revision in one
 //!   transaction), [`settings`], [`people`], [`counts`], [`due`] (what must happen later), [`shared`] (data
-//!   between bots), [`tables`] (every table in one list)
+//!   between bots), [`archive`] (files of records), [`tables`] (every table in one list)
 //! - what people type: [`context`] (what a command can reach and return), [`commands`] (one file per
 //!   feature), [`calendar`] (times in words), [`markdown`] (text that is safe to send)
 //! - who speaks Discord: [`bot`] for the bot, [`sim`] for a Discord to try and test it on
 //! - the roles of the executable: [`run`], [`playground`] (all of it in one process), [`doctor`],
 //!   [`data`] (moving records, [`adopt`]: from the original bot)
+//! - simulated people: [`army`]
 //! - the faces: [`web`]
 
 pub mod adopt;
+pub mod archive;
+pub mod army;
 pub mod bans;
 pub mod bot;
 pub mod calendar;
@@ -37,6 +40,7 @@ pub mod people;
 pub mod permissions;
 pub mod playground;
 pub mod run;
+pub mod sandbox;
 pub mod settings;
 pub mod shared;
 pub mod sim;

@@ -9,7 +9,7 @@ use mneme::finding::State;
 use mneme::run::{instance, open_store};
 use mneme::shared::{SharedData, SharedOptions, Space};
 use mneme::tasks::Tasks;
-use mneme::{data, doctor, playground, run, shared, tables, telemetry, web};
+use mneme::{army, data, doctor, playground, run, shared, tables, telemetry, web};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
@@ -76,6 +76,18 @@ async fn start(role: Role) -> anyhow::Result<Exit> {
         Role::Shared(options) => {
             start_logging(&options.log)?;
             until_signalled(&tasks, share(options, &tasks)).await
+        }
+        Role::Army(army) => {
+            telemetry::start(&army.log, false).context("--log is not a filter")?;
+            let mouth = army::command::Mouth { say: &|out| print!("{out}"), tell: &|err| eprint!("{err}") };
+            until_signalled(&tasks, async {
+                match army::command::start(&army.act, &mouth, tasks.shutdown()).await {
+                    0 => Ok(Exit::Asked),
+                    // Those of the army say more than a bot's.
+                    code => std::process::exit(code),
+                }
+            })
+            .await
         }
         Role::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "mneme", &mut std::io::stdout());

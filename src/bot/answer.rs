@@ -26,6 +26,9 @@ use crate::dynamo::{Units, measured};
 const DEFER_AFTER: Duration = Duration::from_millis(1_500);
 /// One command in total, counted from its turn.
 const COMMAND_LIMIT: Duration = Duration::from_secs(8);
+/// An interaction is acknowledged before a file longer than this is sent: on a slow line that takes longer than
+/// Discord waits.
+const SLOW_FILE_BYTES: usize = 256 * 1024;
 /// An interaction older than this on arrival is deferred before it runs: if it is dead already, the caller
 /// has seen it fail and will repeat it.
 const OLD_ON_ARRIVAL: Duration = Duration::from_secs(2);
@@ -142,6 +145,9 @@ impl Bot {
             }
         };
         let answer = self.outcome(&owed, answer);
+        if stage == Stage::Open && has_slow_files(&answer) {
+            stage = self.defer(&owed, Age::New).await;
+        }
         match stage {
             Stage::Open => self.respond(&owed, answer).await,
             Stage::Deferred => self.respond_late(&owed, answer).await,
@@ -197,8 +203,12 @@ impl Bot {
                 return;
             }
         };
+        let clears = kind == response::UPDATE && !reply.keeps_files;
         let mut parts = reply::render(reply, owed.surface).into_iter();
-        let first = parts.next().expect("render gives at least one part");
+        let mut first = parts.next().expect("render gives at least one part");
+        if clears {
+            first.clear_files();
+        }
         let body = json!({ "type": kind, "data": first.body });
         let sent =
             self.sender.callback(&self.services, (*id, token), owed.received, &body, &first.files).await;
@@ -211,7 +221,7 @@ impl Bot {
 
     /// The answer after a deferral.
     async fn respond_late(&self, owed: &Owed, answer: Answer) {
-        let Destination::Interaction { token, on_message, .. } = &owed.to else { return };
+        let Destination::Interaction { token, on_message, private, .. } = &owed.to else { return };
         let (reply, replaces) = match answer {
             Answer::Reply(reply) => (reply, !on_message),
             Answer::Update(reply) => (reply, true),
@@ -221,8 +231,13 @@ impl Bot {
             }
             Answer::Nothing => return,
         };
+        let clears = *on_message && !reply.keeps_files;
+        let reply = Reply { private: reply.private || *private, ..reply };
         let mut parts = reply::render(reply, owed.surface).into_iter();
-        if replaces && let Some(first) = parts.next() {
+        if replaces && let Some(mut first) = parts.next() {
+            if clears {
+                first.clear_files();
+            }
             self.sender.edit_original(&self.services, token, &first.body, &first.files).await;
         }
         for part in parts {
@@ -250,6 +265,15 @@ impl Bot {
                 return;
             }
         }
+    }
+}
+
+fn has_slow_files(answer: &Answer) -> bool {
+    match answer {
+        Answer::Reply(reply) | Answer::Update(reply) => {
+            reply.files.iter().map(|file| file.bytes.len()).sum::<usize>() > SLOW_FILE_BYTES
+        }
+        Answer::Modal(_) | Answer::Nothing => false,
     }
 }
 

@@ -1,14 +1,16 @@
 //! From a gateway event to a command: who called, through which door, and in which order.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use serde_json::{Value as Json, json};
 use serenity::all::{
-    ActionRowComponent, ChannelId, CommandDataOption, CommandDataOptionValue, CommandInteraction,
-    CommandType, ComponentInteraction, ComponentInteractionDataKind, GuildId, Interaction, InteractionId,
-    Message, MessageType, ModalInteraction, Permissions, ResolvedTarget, UserId,
+    ActionRowComponent, Attachment as DiscordFile, AttachmentId, ChannelId, CommandDataOption,
+    CommandDataOptionValue, CommandInteraction, CommandType, ComponentInteraction,
+    ComponentInteractionDataKind, GuildId, Interaction, InteractionId, Message, MessageType,
+    ModalInteraction, Permissions, ResolvedTarget, UserId,
 };
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, info_span};
@@ -21,11 +23,12 @@ use crate::bot::gate::{self, Standing};
 use crate::bot::lanes::{Fresh, Lane, Turn};
 use crate::bot::reply::Surface;
 use crate::cause::Cause;
+use crate::commands::confirm::Questions;
 use crate::commands::history::Recent;
 use crate::commands::{self, Found, help};
 use crate::context::{
-    Answer, Args, Caller, Choice, Command, Context, Control, Door, Error, Menu, Press, Reply, Services,
-    Target, Value, refuse,
+    Answer, Args, Attachment, Caller, Choice, Command, Context, Control, Door, Error, Menu, Press, Reply,
+    Services, Target, Typing, Value, refuse,
 };
 use crate::dynamo;
 use crate::markdown::code;
@@ -121,7 +124,7 @@ impl Bot {
             channel_id: message.channel_id.get(),
             prefix,
             settings,
-            has_attachments: !message.attachments.is_empty(),
+            attachments: message.attachments.iter().map(file).collect(),
         };
         let Some((command, name, work)) = self.work(context, known, &words) else { return };
         (owed.command, owed.name) = (command, name);
@@ -153,6 +156,7 @@ impl Bot {
                 let recent = self.services.state::<Recent>();
                 recent.push(ctx.cause.server_id, ctx.cause.actor_id, ctx.cause.at, words);
                 let args = (command.parse)(command, rest);
+                let args = args.map(|args| args.with_files(command, &ctx.attachments));
                 Some((Some(command), command.name(), checked(ctx, known, command, args)))
             }
             Found::Group(group) => {
@@ -227,7 +231,7 @@ impl Bot {
             let ask = Ask { command: None, name: "unknown", private: true, on_message: false };
             return self.interact(seen, ask, received, Box::new(gone)).await;
         };
-        let args = arguments(command, options);
+        let args = arguments(command, options, &interaction.data.resolved.attachments);
         let ask =
             Ask { command: Some(command), name: command.name(), private: command.private, on_message: false };
         self.interact(
@@ -244,7 +248,8 @@ impl Bot {
             ComponentInteractionDataKind::StringSelect { values } => values.clone(),
             _ => Vec::new(),
         };
-        let seen = Seen::of_component(&self.services, &interaction);
+        let files = interaction.message.attachments.iter().map(file).collect();
+        let seen = Seen { files, ..Seen::of_component(&self.services, &interaction) };
         let id = interaction.data.custom_id.clone();
         self.press(seen, &id, Press { values, ..Press::default() }, true, received).await;
     }
@@ -339,7 +344,7 @@ impl Bot {
             channel_id: seen.channel.get(),
             prefix,
             settings,
-            has_attachments: false,
+            attachments: seen.files,
         };
         let span = info_span!("command", command = ask.name, cause = %cause.id, server_id = cause.server_id);
         let work = in_turn(turn, work(context, known));
@@ -361,7 +366,8 @@ impl Bot {
                 let may = timeout(SUGGEST_LIMIT, self.may_be_suggested(command, &seen)).await;
                 let suggest = param.and_then(|param| param.suggest).filter(|_| may == Ok(true));
                 let server_id = seen.server.map_or(0, GuildId::get);
-                suggest.map(|suggest| suggest(&self.services, server_id, typed)).unwrap_or_default()
+                let typing = Typing { server_id, person_id: seen.caller.id, text: typed };
+                suggest.map(|suggest| suggest(&self.services, typing)).unwrap_or_default()
             }
             _ => Vec::new(),
         };
@@ -499,6 +505,8 @@ struct Seen {
     channel: ChannelId,
     user: UserId,
     caller: Caller,
+    /// Those of the message whose control was pressed.
+    files: Vec<Attachment>,
 }
 
 macro_rules! seen {
@@ -521,6 +529,7 @@ macro_rules! seen {
                     channels: places(interaction.channel_id, thread.and_then(|thread| thread.parent_id)),
                     ..caller(services, user.id.get(), user.name.clone(), permissions)
                 },
+                files: Vec::new(),
             }
         }
     };
@@ -583,7 +592,11 @@ fn pressed(ctx: Context, known: Known, control: &'static Control, press: Press) 
         None => known.map_err(Error::Store),
     };
     match allowed {
-        Ok(()) => (control.run)(ctx, press),
+        Ok(()) => {
+            let button = format!("{}:{}", control.verb, press.fields);
+            ctx.services.state::<Questions>().settle(&ctx, &button);
+            (control.run)(ctx, press)
+        }
         Err(error) => failed(error),
     }
 }
@@ -633,8 +646,17 @@ fn flatten<'a>(name: &str, options: &'a [CommandDataOption]) -> (String, &'a [Co
     (path, options)
 }
 
+fn file(attachment: &DiscordFile) -> Attachment {
+    let (name, url) = (attachment.filename.clone(), attachment.url.clone());
+    Attachment { name, bytes: attachment.size.into(), url }
+}
+
 /// Slash options by the names that the command gave them; what it does not know is left out.
-fn arguments(command: &Command, options: &[CommandDataOption]) -> Args {
+fn arguments(
+    command: &Command,
+    options: &[CommandDataOption],
+    files: &HashMap<AttachmentId, DiscordFile>,
+) -> Args {
     options.iter().fold(Args::new(), |args, option| {
         let Some(param) = command.options.iter().find(|param| param.name == option.name) else { return args };
         match &option.value {
@@ -643,6 +665,10 @@ fn arguments(command: &Command, options: &[CommandDataOption]) -> Args {
             CommandDataOptionValue::Boolean(flag) => args.with(param.name, Value::Bool(*flag)),
             CommandDataOptionValue::User(id) => args.with(param.name, Value::Person(id.get())),
             CommandDataOptionValue::Channel(id) => args.with(param.name, Value::Channel(id.get())),
+            CommandDataOptionValue::Attachment(id) => match files.get(id) {
+                Some(found) => args.with(param.name, Value::Attachment(file(found))),
+                None => args,
+            },
             _ => args,
         }
     })

@@ -20,6 +20,7 @@ mod kind {
     pub const BOOLEAN: u8 = 5;
     pub const USER: u8 = 6;
     pub const CHANNEL: u8 = 7;
+    pub const ATTACHMENT: u8 = 11;
     pub const MESSAGE_MENU: u8 = 3;
 }
 
@@ -89,6 +90,7 @@ fn option(param: &Param) -> Value {
         Kind::Bool => (kind::BOOLEAN, None),
         Kind::Person => (kind::USER, None),
         Kind::Channel => (kind::CHANNEL, None),
+        Kind::Attachment => (kind::ATTACHMENT, None),
     };
     let mut value = json!({ "type": kind, "name": param.name, "description": param.description,
         "required": param.required });

@@ -26,6 +26,15 @@ pub struct Part {
     pub files: Vec<File>,
 }
 
+impl Part {
+    /// Takes the files off the message that it replaces.
+    pub fn clear_files(&mut self) {
+        if self.files.is_empty() {
+            self.body["attachments"] = json!([]);
+        }
+    }
+}
+
 /// Where an answer goes decides what it may look like.
 #[derive(Clone, Copy, Debug)]
 pub struct Surface {
@@ -42,7 +51,8 @@ pub fn render(reply: Reply, surface: Surface) -> Vec<Part> {
         Some(card) => (None, flatten(&reply.text, &card)),
         None => (None, reply.text),
     };
-    let mut files: Vec<File> = reply.file.into_iter().collect();
+    let mut files: Vec<File> = reply.files;
+    let more = files.split_off(files.len().min(1));
     let mut texts = split(&text);
     if texts.len() > PARTS_MAX {
         files.push(File { name: "reply.txt".into(), bytes: text.into_bytes() });
@@ -55,23 +65,28 @@ pub fn render(reply: Reply, surface: Surface) -> Vec<Part> {
     }
     let last = texts.len() - 1;
     let (mut card, mut rows) = (card, Some(reply.rows));
-    texts
-        .into_iter()
-        .enumerate()
-        .map(|(place, text)| {
-            let mut body = json!({ "content": text, "allowed_mentions": mentions(&reply.pings) });
-            if reply.private && surface.ephemeral {
-                body["flags"] = json!(EPHEMERAL);
-            }
-            let mut attached = Vec::new();
-            if place == last {
-                body["embeds"] = card.take().iter().map(embed).collect();
-                body["components"] = rows.take().iter().flatten().map(row).collect();
-                attached = std::mem::take(&mut files);
-            }
-            Part { body, files: attached }
-        })
-        .collect()
+    let hidden = reply.private && surface.ephemeral;
+    let parts = texts.into_iter().enumerate().map(|(place, text)| {
+        let mut body = message(&text, &reply.pings, hidden);
+        let mut attached = Vec::new();
+        if place == last {
+            body["embeds"] = card.take().iter().map(embed).collect();
+            body["components"] = rows.take().iter().flatten().map(row).collect();
+            attached = std::mem::take(&mut files);
+        }
+        Part { body, files: attached }
+    });
+    let more =
+        more.into_iter().map(|file| Part { body: message("", &reply.pings, hidden), files: vec![file] });
+    parts.chain(more).collect()
+}
+
+fn message(text: &str, pings: &Pings, hidden: bool) -> Value {
+    let mut body = json!({ "content": text, "allowed_mentions": mentions(pings) });
+    if hidden {
+        body["flags"] = json!(EPHEMERAL);
+    }
+    body
 }
 
 /// Cuts text into messages at line ends, inside a line only if it alone is too long. Parts of white space

@@ -273,7 +273,7 @@ fn log(ctx: &Context, args: &Args) -> Result<Reply> {
         Some(block) => block.into(),
         None => Reply {
             text: format!("The last {} lines", lines.len()),
-            file: Some(crate::context::File { name: "log.txt".into(), bytes: text.into_bytes() }),
+            files: vec![crate::context::File { name: "log.txt".into(), bytes: text.into_bytes() }],
             ..Reply::default()
         },
     }

@@ -10,7 +10,8 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::commands::ALL;
 use crate::context::{
-    Answer, Args, Command, Context, Error, Feature, Kind, Param, Pays, Press, Reply, Result, refuse,
+    Answer, Args, Attachment, Command, Context, Error, Feature, Kind, Param, Pays, Press, Reply, Result,
+    refuse,
 };
 use crate::permissions;
 
@@ -43,11 +44,24 @@ struct Question {
     /// The ids of its buttons, `verb:fields`.
     yes: String,
     no: String,
+    /// What it is about.
+    files: Vec<Attachment>,
 }
 
 impl Questions {
     /// The caller was asked something, and these are the ids of the buttons for yes and no.
     pub fn ask(&self, ctx: &Context, yes: impl Into<String>, no: impl Into<String>) {
+        self.ask_about(ctx, yes, no, Vec::new());
+    }
+
+    /// The same about files.
+    pub fn ask_about(
+        &self,
+        ctx: &Context,
+        yes: impl Into<String>,
+        no: impl Into<String>,
+        files: Vec<Attachment>,
+    ) {
         let mut questions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = ctx.cause.at;
         if questions.len() >= QUESTIONS_MAX {
@@ -56,8 +70,17 @@ impl Questions {
                 questions.clear();
             }
         }
-        let question = Question { at: now, yes: yes.into(), no: no.into() };
+        let question = Question { at: now, yes: yes.into(), no: no.into(), files };
         questions.insert((ctx.cause.server_id, ctx.caller.id), question);
+    }
+
+    /// This button was pressed: what it answers is not to be answered in words once more.
+    pub fn settle(&self, ctx: &Context, button: &str) {
+        let mut questions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (ctx.cause.server_id, ctx.caller.id);
+        if questions.get(&key).is_some_and(|question| question.yes == button || question.no == button) {
+            questions.remove(&key);
+        }
     }
 
     fn answered(&self, ctx: &Context) -> Option<Question> {
@@ -77,6 +100,7 @@ async fn confirm(ctx: Context, args: Args) -> Result<Answer> {
     };
     let told = if *yes { "✅ Confirmed" } else { "❌ Not Confirmed" };
     let id = if *yes { question.yes } else { question.no };
+    let ctx = Context { attachments: question.files, ..ctx };
     Ok(match pressed(ctx, &id).await? {
         Answer::Reply(reply) | Answer::Update(reply) => {
             let text =

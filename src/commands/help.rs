@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use crate::commands::{ALL, Registry, group};
 use crate::context::{
     Answer, Args, Caller, Card, Choice, Command, Context, Door, Feature, Kind, Level, Param, Place, Reply,
-    Result, Services, refuse,
+    Result, Services, Typing, refuse,
 };
 use crate::markdown::code;
 use crate::permissions::{self, Because};
@@ -82,8 +82,8 @@ fn mentions(command: &Command, word: &str) -> bool {
     command.summary.to_lowercase().contains(word) || names.any(|name| name.contains(word))
 }
 
-pub fn suggest(_: &Arc<Services>, _: u64, typed: &str) -> Vec<Choice> {
-    let typed = typed.trim_start_matches(['.', '/']).to_lowercase();
+pub fn suggest(_: &Arc<Services>, typing: Typing<'_>) -> Vec<Choice> {
+    let typed = typing.text.trim_start_matches(['.', '/']).to_lowercase();
     let names = commands().map(Command::name).filter(|name| name.contains(&typed));
     names.take(CHOICES_MAX).map(|name| Choice { label: name.into(), value: name.into() }).collect()
 }

@@ -27,7 +27,7 @@ pub const FEATURE: Feature = Feature {
             usage: "<sparkles|memories|commands|djs> [day|week|month|all]",
             options: &[
                 Param::required("board", "sparkles, memories, commands or djs", Kind::Text)
-                    .suggesting(|_, _, typed| days::suggest(&BOARDS.map(|(name, _)| name), typed)),
+                    .suggesting(|_, typing| days::suggest(&BOARDS.map(|(name, _)| name), typing.text)),
                 WINDOW,
             ],
             run: |ctx, args| {
@@ -59,7 +59,7 @@ const IN_SERVER: Command = Command { place: Place::Server, ..Command::DEFAULT };
 
 /// An option that takes a window.
 pub const WINDOW: Param = Param::optional("window", "day, week, month or all", Kind::Text)
-    .suggesting(|_, _, typed| days::suggest_windows(typed));
+    .suggesting(|_, typing| days::suggest_windows(typing.text));
 
 /// How many are shown.
 const TOP: usize = 10;

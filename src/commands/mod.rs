@@ -16,6 +16,7 @@ mod ban;
 mod block;
 mod boards;
 pub mod confirm;
+pub mod data;
 mod days;
 mod due;
 mod echo;
@@ -43,6 +44,7 @@ pub const ALL: &[Feature] = &[
     audit::FEATURE,
     block::FEATURE,
     confirm::FEATURE,
+    data::FEATURE,
     due::FEATURE,
     echo::FEATURE,
     help::FEATURE,

@@ -43,7 +43,7 @@ fn draw(text: &str) -> Result<Reply> {
     let picture = code.render::<Luma<u8>>().min_dimensions(256, 256).build();
     let mut bytes = Vec::new();
     picture.write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png).context("write the picture")?;
-    Ok(Reply { file: Some(File { name: "qrcode.png".into(), bytes }), ..Reply::default() })
+    Ok(Reply { files: vec![File { name: "qrcode.png".into(), bytes }], ..Reply::default() })
 }
 
 #[cfg(test)]
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn a_picture_comes_back() {
-        let file = draw("https://example.org/?q=grüße").unwrap().file.unwrap();
+        let file = draw("https://example.org/?q=grüße").unwrap().files.remove(0);
         assert_eq!(&file.bytes[1..4], b"PNG");
     }
 

@@ -4,7 +4,7 @@
 //! them is the same for a setting, a rule and a cooldown.
 
 use crate::context::{Answer, Command, Control, Feature, Kind, Level, Param, Pays, Place, Undo};
-use crate::context::{Result, Services};
+use crate::context::{Choice, Result, Services, Typing};
 use crate::cooldowns::Taken;
 use crate::dynamo::TableSpec;
 use crate::people::Person;
@@ -14,6 +14,7 @@ pub use cooldown::duration;
 pub use rules::plain as plain_name;
 
 mod cooldown;
+pub mod import;
 pub mod part;
 mod rules;
 #[cfg(test)]
@@ -163,6 +164,6 @@ fn answer(reply: Result<crate::context::Reply>) -> Result<Answer> {
     reply.map(Answer::Reply)
 }
 
-fn suggest(services: &std::sync::Arc<Services>, server_id: u64, typed: &str) -> Vec<crate::context::Choice> {
-    super::help::suggest(services, server_id, typed)
+fn suggest(services: &std::sync::Arc<Services>, typing: Typing<'_>) -> Vec<Choice> {
+    super::help::suggest(services, typing)
 }

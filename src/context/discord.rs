@@ -2,22 +2,31 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use anyhow::bail;
 use futures::future::BoxFuture;
+use reqwest::Url;
+use reqwest::redirect::Policy;
 use serde_json::json;
 use serenity::all::{
     ActionRowComponent, ButtonKind, Cache, ChannelId, GuildId, Http, HttpError, Message, MessageId,
     MessagePagination, Permissions, RoleId, UserId,
 };
 
-use crate::context::{Caller, Instance, Reply, Services};
+use crate::context::{Attachment, Caller, Instance, Reply, Services};
 
 /// How many messages Discord shows at once; it would give up to 100.
 pub const PAGE: u8 = 50;
 
 /// Direct channels remembered: they never change, but nobody is written to for ever.
 const DIRECT_MAX: usize = 10_000;
+
+/// Where Discord keeps the files of messages.
+const FILE_HOSTS: [&str; 2] = ["cdn.discordapp.com", "media.discordapp.net"];
+
+/// A command has eight seconds in all, and does something with the file.
+const FETCH_LIMIT: Duration = Duration::from_secs(4);
 
 /// A handle to Discord's REST API and to what the gateway told us. Messages go through `bot::send` alone,
 /// which lends itself to [`Services::post`].
@@ -27,6 +36,8 @@ pub struct Discord {
     pub(crate) cache: Arc<Cache>,
     post: Arc<OnceLock<Post>>,
     direct: Arc<Mutex<HashMap<u64, u64>>>,
+    /// For files, which are fetched without the token.
+    files: Arc<OnceLock<reqwest::Client>>,
 }
 
 impl std::fmt::Debug for Discord {
@@ -55,6 +66,20 @@ pub enum Delivery {
     Refused,
     /// It may or may not be there.
     Unknown,
+}
+
+/// Why a file could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum NotFetched {
+    #[error("it is {bytes} bytes long, and the limit is {max}")]
+    TooLong { bytes: u64, max: u64 },
+    /// Nobody is asked: who says where a file is must not choose whom we call.
+    #[error("it is not where Discord keeps files")]
+    Elsewhere,
+    #[error("it is not there any more")]
+    Gone,
+    #[error("it could not be fetched")]
+    Failed(#[source] Option<reqwest::Error>),
 }
 
 /// Sends a letter.
@@ -113,7 +138,7 @@ pub struct Member {
 
 impl Discord {
     pub fn new(http: Arc<Http>, cache: Arc<Cache>) -> Self {
-        Self { http, cache, post: Arc::default(), direct: Arc::default() }
+        Self { http, cache, post: Arc::default(), direct: Arc::default(), files: Arc::default() }
     }
 
     /// Nobody answers; for tests of functions that never ask.
@@ -129,6 +154,37 @@ impl Discord {
 
     pub(super) fn poster(&self) -> Option<&Post> {
         self.post.get()
+    }
+
+    /// The bytes of a file that came with an event, if there are no more than this.
+    pub async fn fetch(&self, file: &Attachment, max: u64) -> Result<Vec<u8>, NotFetched> {
+        if file.bytes > max {
+            return Err(NotFetched::TooLong { bytes: file.bytes, max });
+        }
+        let url = place_of_file(&file.url, self.http.proxy.as_deref()).ok_or(NotFetched::Elsewhere)?;
+        let failed = |error| NotFetched::Failed(Some(error));
+        let mut response = self.file_client().get(url).send().await.map_err(failed)?;
+        match response.status().as_u16() {
+            200 => {}
+            403 | 404 => return Err(NotFetched::Gone),
+            _ => return Err(NotFetched::Failed(None)),
+        }
+        let mut bytes = Vec::new();
+        // What was said of its length before need not be true.
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            if bytes.len() as u64 + chunk.len() as u64 > max {
+                return Err(NotFetched::TooLong { bytes: file.bytes.max(max + 1), max });
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes)
+    }
+
+    fn file_client(&self) -> &reqwest::Client {
+        self.files.get_or_init(|| {
+            let client = reqwest::Client::builder().timeout(FETCH_LIMIT).redirect(Policy::none());
+            client.build().expect("the options are constants")
+        })
     }
 
     /// Whether a server has this role, as far as the gateway told us.
@@ -253,6 +309,20 @@ impl Discord {
     }
 }
 
+/// The address of a file, if it is Discord's, or that of the server that stands for it.
+fn place_of_file(text: &str, server: Option<&str>) -> Option<Url> {
+    let url = Url::parse(text).ok().filter(|url| url.username().is_empty() && url.password().is_none())?;
+    let of_discord = url.scheme() == "https"
+        && url.port().is_none()
+        && url.host_str().is_some_and(|host| FILE_HOSTS.contains(&host));
+    let of_server = server.and_then(|server| Url::parse(server).ok()).is_some_and(|server| {
+        server.origin() == url.origin()
+            && server.origin().is_tuple()
+            && url.path().starts_with("/attachments/")
+    });
+    (of_discord || of_server).then_some(url)
+}
+
 impl Posted {
     fn of(message: &Message) -> Self {
         let components = message.components.iter().flat_map(|row| &row.components);
@@ -279,4 +349,48 @@ fn status(error: &serenity::Error) -> Option<u16> {
 /// Discord says that there is no such thing.
 fn is_missing(error: &serenity::Error) -> bool {
     status(error) == Some(404)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_fetched_from_discord_and_from_nowhere_else() {
+        let server = Some("http://127.0.0.1:8080");
+        for ours in [
+            "https://cdn.discordapp.com/attachments/1/2/x.gz?ex=1&is=2&hm=3",
+            "https://media.discordapp.net/ephemeral-attachments/1/2/x.gz",
+            "http://127.0.0.1:8080/attachments/1/2/x.gz",
+        ] {
+            assert!(place_of_file(ours, server).is_some(), "{ours}");
+        }
+        for other in [
+            "http://cdn.discordapp.com/attachments/1/2/x.gz",
+            "https://cdn.discordapp.com:8443/attachments/1/2/x.gz",
+            "https://cdn.discordapp.com.example.com/attachments/1/2/x.gz",
+            "https://cdn.discordapp.com@example.com/attachments/1/2/x.gz",
+            "https://user:pass@cdn.discordapp.com/attachments/1/2/x.gz",
+            "http://169.254.169.254/latest/meta-data/",
+            "http://127.0.0.1:8081/attachments/1/2/x.gz",
+            "http://127.0.0.1:8080/api/v10/users/@me",
+            "http://127.0.0.1:8080/attachments/../api/v10/users/@me",
+            "http://localhost:8080/attachments/1/2/x.gz",
+            "file:///etc/passwd",
+            "data:text/plain,x",
+            "",
+        ] {
+            assert!(place_of_file(other, server).is_none(), "{other}");
+        }
+        assert!(place_of_file("http://127.0.0.1:8080/attachments/1/2/x.gz", None).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_says_it_is_too_long_is_not_even_asked_for() {
+        let file = Attachment { name: "x".into(), bytes: 11, url: "https://cdn.discordapp.com/x".into() };
+        let refused = Discord::nowhere().fetch(&file, 10).await.unwrap_err();
+        assert!(matches!(refused, NotFetched::TooLong { bytes: 11, max: 10 }));
+        let elsewhere = Attachment { url: "http://127.0.0.1:1/x".into(), ..file };
+        assert!(matches!(Discord::nowhere().fetch(&elsewhere, 11).await, Err(NotFetched::Elsewhere)));
+    }
 }

@@ -13,9 +13,7 @@ use anyhow::bail;
 use crate::clock::Timestamp;
 use crate::dynamo::raw::{self, Swap, key_of, same_item};
 use crate::dynamo::{Commit, Dynamo, Item, TableSpec, Token, Transaction};
-use crate::tables;
-
-use super::format;
+use crate::{archive, tables};
 
 /// Items that are written at once, at most; so few that they are within the 4 MB of a transaction.
 const AT_ONCE_BYTES: usize = 512 * 1024;
@@ -66,7 +64,7 @@ pub async fn import(
     tell: &dyn Fn(&str),
 ) -> anyhow::Result<Imported> {
     let known = tables::all();
-    let header = format::examine(path, &known)?;
+    let header = archive::examine(path, &known)?;
     let total: u64 = header.items.values().sum();
     tell(&format!("the file is whole: {total} items of {}", header.time));
     let mut imported = Imported { how, ..Imported::default() };
@@ -74,7 +72,7 @@ pub async fn import(
     let reading = path.to_owned();
     // Uncompressing and parsing is work of its own; what is read ahead is bounded.
     let reader = tokio::task::spawn_blocking(move || {
-        format::each(&reading, &known, &mut |table, item| {
+        archive::each(&reading, &known, &mut |table, item| {
             sender.blocking_send((*table, item)).map_err(|_| anyhow::anyhow!("the import has ended"))
         })
     });

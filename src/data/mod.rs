@@ -12,9 +12,8 @@ use crate::dynamo::connect::{Connected, Store, StoreConfig, connect};
 use crate::dynamo::{Dynamo, TableSpec};
 use crate::finding::State;
 use crate::run::{command, discord_settings, open_store};
-use crate::{bot, config, tables};
+use crate::{archive, bot, config, tables};
 
-mod format;
 mod import;
 #[cfg(test)]
 mod tests;
@@ -81,8 +80,12 @@ pub async fn export(
 }
 
 /// Writes a file of everything, and tells of how many servers.
-async fn write(dynamo: &Dynamo, start: &walk::Start, path: &Path) -> anyhow::Result<(format::Header, usize)> {
-    let mut writer = format::Writer::create(path, format::Header::new(None, start.now))?;
+async fn write(
+    dynamo: &Dynamo,
+    start: &walk::Start,
+    path: &Path,
+) -> anyhow::Result<(archive::Header, usize)> {
+    let mut writer = archive::Writer::create(path, archive::Header::new(None, start.now))?;
     let servers = walk::instance(dynamo, start, &mut |table, item| writer.item(table, item)).await?;
     Ok((writer.finish()?, servers.len()))
 }

@@ -10,10 +10,10 @@ use std::path::Path;
 use crate::clock::Timestamp;
 use crate::dynamo::raw::{self, number_in, text_in};
 use crate::dynamo::{Dynamo, Item, TableSpec};
-use crate::tables;
+use crate::{archive, tables};
 
 use super::import::{How, import};
-use super::{format, walk};
+use super::walk;
 
 /// Faults that are told; more than these have one cause.
 const TOLD_MAX: usize = 20;
@@ -43,7 +43,7 @@ pub async fn verify(
     let (mut expected, mut heads) = (BTreeSet::new(), Vec::new());
     let mut partitions = BTreeMap::new();
     let mut newest: BTreeMap<String, (u64, Option<String>)> = BTreeMap::new();
-    format::each(path, &tables::all(), &mut |table, item| {
+    archive::each(path, &tables::all(), &mut |table, item| {
         if let Some(hash) = item.get(table.hash.name) {
             let hash_key = Item::from([(table.hash.name.to_owned(), hash.clone())]);
             partitions.insert(line(table, &hash_key), (*table, hash.clone()));

@@ -12,14 +12,11 @@ use futures::stream::{self, StreamExt};
 use crate::clock::Timestamp;
 use crate::due::{self, Note};
 use crate::dynamo::raw::{self, Attribute};
-use crate::dynamo::{Dynamo, Item, TableSpec};
+use crate::dynamo::{Dynamo, Item, Reach, TableSpec};
 use crate::tables;
 
 /// What is told of each item.
 pub type Visit<'a> = &'a mut dyn FnMut(&TableSpec, &Item) -> anyhow::Result<()>;
-
-/// How long rows of days are kept, and a month before.
-const MONTHS_BACK: u32 = 15;
 
 /// What was due in the last days may still be under way.
 const HOURS_BACK: u64 = 3 * 24;
@@ -41,65 +38,29 @@ const CURSOR: &str = "mneme/due";
 pub const NOT_MOVED: &[(&str, &str)] =
     &[("cooldowns", "over in a while"), ("shared", "what running bots share at the moment")];
 
-/// The partitions of a server.
+/// The partitions of a server, as its tables declare them; of server 0 those of the instance.
 fn of_server(server: u64, now: Timestamp) -> Vec<(TableSpec, Attribute)> {
-    let mut parts = Vec::new();
-    for table in moved() {
-        match table.hash.name {
-            "discord_server_id" => parts.push((table, raw::number(server))),
-            "scope" => parts.push((table, raw::text(server.to_string()))),
-            "board" => parts
-                .extend(boards(&server.to_string(), now).into_iter().map(|name| (table, raw::text(name)))),
-            _ => {}
-        }
-    }
-    parts
+    let reach = Reach { server_id: server, now, only_people: false };
+    let parts = moved().flat_map(|table| {
+        let places = table.personal.places.of(None, &reach).into_iter();
+        places.map(move |place| (table, place.value()))
+    });
+    parts.collect()
 }
 
 /// The partitions of the instance itself.
 fn of_instance(now: Timestamp, bot_name: &str) -> Vec<(TableSpec, Attribute)> {
-    let mut parts = Vec::new();
-    for table in moved() {
-        match table.hash.name {
-            "discord_server_id" if table.name == "history" => parts.push((table, raw::number(0))),
-            "scope" => parts.push((table, raw::text("bot"))),
-            "board" => parts.extend(boards("bot", now).into_iter().map(|name| (table, raw::text(name)))),
-            "key" if table.name == "botdata" => {
-                let marks = [bot_name.to_owned(), format!("mneme/adopted/{bot_name}")];
-                let keys = BOTDATA_KEYS.iter().map(|key| (*key).to_owned()).chain(marks);
-                parts.extend(keys.map(|key| (table, raw::text(key))));
-            }
-            _ => {}
-        }
+    let mut parts = of_server(0, now);
+    let marks = [bot_name.to_owned(), format!("mneme/adopted/{bot_name}")];
+    let keys: Vec<String> = BOTDATA_KEYS.iter().map(|key| (*key).to_owned()).chain(marks).collect();
+    for table in moved().filter(|table| table.name == "botdata") {
+        parts.extend(keys.iter().map(|key| (table, raw::text(key.clone()))));
     }
     parts
 }
 
 fn moved() -> impl Iterator<Item = TableSpec> {
     tables::all().into_iter().filter(|table| NOT_MOVED.iter().all(|(name, _)| *name != table.name))
-}
-
-/// The boards of a server, or of the bot: by month as far back as rows are kept, and for all time.
-fn boards(of: &str, now: Timestamp) -> Vec<String> {
-    let mut names = Vec::new();
-    for board in ["usage", "commands", "sparkles", "djs", "recalls"] {
-        names.push(format!("{of}/{board}/all"));
-        names.extend(months(now).map(|month| format!("{of}/{board}/{month}")));
-    }
-    names
-}
-
-/// `2026-05` and those before it. The next one too: in some time zone it has begun.
-fn months(now: Timestamp) -> impl Iterator<Item = String> {
-    let text = now.to_string();
-    let part = |from: usize, to: usize| {
-        text.get(from..to).and_then(|digits| digits.parse::<i32>().ok()).unwrap_or(0)
-    };
-    let last = part(0, 4) * 12 + part(5, 7);
-    (0..=MONTHS_BACK as i32).map(move |back| {
-        let month = last - back;
-        format!("{:04}-{:02}", month.div_euclid(12), month.rem_euclid(12) + 1)
-    })
 }
 
 /// Where to begin.

@@ -86,6 +86,8 @@ impl StoreConfig {
 pub enum Store {
     /// The embedded engine, gone with the process.
     Memory,
+    /// The same, answering on the caller's own thread: for simulations in virtual time.
+    Inline,
     /// The embedded engine on this file, which no other process may have open.
     File(PathBuf),
     /// DynamoDB Local, LocalStack and the like. With `http` the credentials are those of the environment
@@ -130,6 +132,11 @@ pub async fn connect(config: StoreConfig) -> anyhow::Result<Connected> {
     match &config.store {
         Store::Memory => {
             let engine = Embedded::memory().context("open the embedded engine in memory")?;
+            Ok(embedded(engine, &config, "embedded (in memory)".to_owned()))
+        }
+        Store::Inline => {
+            let engine =
+                Embedded::memory().map(Embedded::at_once).context("open the embedded engine in memory")?;
             Ok(embedded(engine, &config, "embedded (in memory)".to_owned()))
         }
         Store::File(path) => {

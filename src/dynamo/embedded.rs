@@ -64,8 +64,7 @@ impl Embedded {
         Self { lock: Some(lock), ..self }
     }
 
-    /// Answers without another thread, so that a test in virtual time runs the same way every time.
-    #[cfg(test)]
+    /// Answers without another thread, so that what runs in virtual time runs the same way every time.
     pub(crate) fn at_once(self) -> Self {
         Self { at_once: true, ..self }
     }

@@ -130,7 +130,8 @@ pub struct Faults(Arc<Mutex<State>>);
 struct State {
     away: bool,
     frozen: Frozen,
-    slow: Option<Duration>,
+    /// The shortest and the longest.
+    slow: Option<(Duration, Duration)>,
     script: VecDeque<Fault>,
     plan: Option<(StdRng, Rates)>,
     late: Vec<Late>,
@@ -189,6 +190,11 @@ impl Faults {
 
     /// Every request takes this much longer.
     pub fn set_slow(&self, by: Option<Duration>) {
+        self.set_slow_between(by.map(|by| (by, by)));
+    }
+
+    /// Every request takes longer, by a time between these two.
+    pub fn set_slow_between(&self, by: Option<(Duration, Duration)>) {
         self.state().slow = by;
     }
 
@@ -237,7 +243,11 @@ impl Faults {
         state.late = late;
         let fault = if state.away { Fault::Cut } else { state.draw() };
         *state.met.entry(counted(fault)).or_default() += 1;
-        (fault, state.slow, arriving)
+        let slow = state.slow.map(|(least, most)| match &mut state.plan {
+            Some((rng, _)) if least < most => rng.random_range(least..=most),
+            _ => least,
+        });
+        (fault, slow, arriving)
     }
 
     fn keep_for_later(&self, connector: SharedHttpConnector, request: HttpRequest) {

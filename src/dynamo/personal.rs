@@ -71,7 +71,8 @@ impl Places {
 }
 
 impl Place {
-    fn value(&self) -> AttributeValue {
+    /// Its key.
+    pub fn value(&self) -> AttributeValue {
         match self {
             Self::Number(number) => AttributeValue::N(number.to_string()),
             Self::Text(text) => AttributeValue::S(text.clone()),

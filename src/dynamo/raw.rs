@@ -80,6 +80,11 @@ pub fn item_of<T: Table>(record: &T) -> Result<Item, Error> {
     to_item(record)
 }
 
+/// An item as a record. An item that no record can be made of says why.
+pub fn record_of<T: Table>(item: Item) -> anyhow::Result<T> {
+    Ok(serde_dynamo::from_item(item)?)
+}
+
 impl Dynamo {
     /// One page of a partition, and where it ended; with strong consistency and without what has expired.
     pub async fn items_of(

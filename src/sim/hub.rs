@@ -1,6 +1,7 @@
 //! [`Hub`]: the world behind its mutex, and the lines that lead out of it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
@@ -8,7 +9,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::faults::Switches;
-use super::watch::{BEHIND_MAX, Seen};
+use super::watch::{ALL_BEHIND_MAX, BEHIND_MAX, Seen, SeenByAll};
 use super::world::{Act, ActError, Audience, Frame, Id, Input, Output, Request, Response, World};
 use crate::clock::Clock;
 
@@ -16,16 +17,23 @@ use crate::clock::Clock;
 /// them is cut, as by Discord, and may resume from the session's buffer.
 const FRAMES_MAX: usize = 32_768;
 
+/// What a call is answered with that is one too many.
+const TOO_MANY: u16 = 429;
+
 pub(super) struct Hub {
     state: Mutex<State>,
     pub switches: Mutex<Switches>,
     pub clock: Clock,
+    /// Calls that were answered with 429.
+    pub limited: AtomicU64,
     pub shutdown: CancellationToken,
 }
 
 struct State {
     world: World,
     watchers: BTreeMap<Id, broadcast::Sender<Arc<Value>>>,
+    /// Of those who drive many people, if there are any.
+    overseers: Option<broadcast::Sender<(Audience, Arc<Value>)>>,
     lines: BTreeMap<u64, mpsc::Sender<ToClient>>,
     calls: BTreeMap<&'static str, u64>,
     next_connection: u64,
@@ -59,11 +67,12 @@ impl Hub {
         let state = State {
             world,
             watchers: BTreeMap::new(),
+            overseers: None,
             lines: BTreeMap::new(),
             calls: BTreeMap::new(),
             next_connection: 0,
         };
-        Self { state: Mutex::new(state), switches, clock, shutdown }
+        Self { state: Mutex::new(state), switches, clock, limited: AtomicU64::new(0), shutdown }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -149,8 +158,21 @@ impl Hub {
         Seen(sender.subscribe())
     }
 
+    pub fn watch_all(&self) -> SeenByAll {
+        let mut state = self.state();
+        let sender = state.overseers.get_or_insert_with(|| broadcast::Sender::new(ALL_BEHIND_MAX));
+        SeenByAll(sender.subscribe())
+    }
+
     pub fn count(&self, route: &'static str) {
         *self.state().calls.entry(route).or_default() += 1;
+    }
+
+    /// Notes what a call was answered with.
+    pub fn count_status(&self, status: u16) {
+        if status == TOO_MANY {
+            self.limited.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     pub fn calls(&self, route: &str) -> u64 {
@@ -182,6 +204,10 @@ impl State {
     }
 
     fn show(&mut self, audience: Audience, event: &Arc<Value>) {
+        if let Some(overseers) = &self.overseers {
+            // Nobody oversees any more: there is nobody to tell.
+            overseers.send((audience, event.clone())).ok();
+        }
         if let Audience::Person(person) = audience {
             if let Some(sender) = self.watchers.get(&person) {
                 // Nobody watches any more: there is nobody to tell.

@@ -33,8 +33,8 @@ pub mod world;
 mod tests;
 
 pub use faults::{Faults, Removed, Scope, Weather};
-pub use watch::Seen;
-pub use world::{Act, ActError, File, Id, Record, RecordKind, Settings, World};
+pub use watch::{Seen, SeenByAll};
+pub use world::{Act, ActError, Audience, File, Id, Record, RecordKind, Settings, World};
 
 use hub::Hub;
 
@@ -81,6 +81,14 @@ impl Simulator {
         Ok(Self { hub, faults, url })
     }
 
+    /// A world without a port: people act and see, and no bot can join.
+    pub fn without_bot(mut world: World, tasks: &Tasks, clock: Clock) -> Self {
+        world.take_outputs();
+        let hub = Arc::new(Hub::new(world, clock, tasks.shutdown()));
+        let faults = Faults::new(hub.clone());
+        Self { hub, faults, url: "".into() }
+    }
+
     /// `http://127.0.0.1:PORT`, a value for `DISCORD_API_URL`.
     pub fn url(&self) -> String {
         self.url.to_string()
@@ -109,6 +117,11 @@ impl Simulator {
     /// What a person's client is sent from now on.
     pub fn watch(&self, person: Id) -> Seen {
         self.hub.watch(person)
+    }
+
+    /// What all people's clients are sent from now on.
+    pub fn watch_all(&self) -> SeenByAll {
+        self.hub.watch_all()
     }
 
     /// What can be made to go wrong.
@@ -142,6 +155,11 @@ impl Simulator {
     pub fn calls(&self, route: &str) -> u64 {
         assert!(world::is_route(route), "{route:?} is not a route of the simulator");
         self.hub.calls(route)
+    }
+
+    /// How many calls were answered with 429.
+    pub fn limited(&self) -> u64 {
+        self.hub.limited.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// The world as JSON; `serde_json::from_str` makes a [`World`] of it.

@@ -44,9 +44,13 @@ async fn answer(
         Ok(request) => request,
         Err(response) => return http(response),
     };
+    let told = |response: Response| {
+        hub.count_status(response.status);
+        http(response)
+    };
     match effect {
-        None => http(hub.request(request)),
-        Some(Effect::Answer(response, None)) => http(response),
+        None => told(hub.request(request)),
+        Some(Effect::Answer(response, None)) => told(response),
         Some(Effect::Answer(response, Some(page))) => (http(response).status(), page).into_response(),
         Some(Effect::Delay(by)) => {
             tokio::time::sleep(by).await;

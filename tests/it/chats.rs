@@ -9,17 +9,25 @@
 //! ```
 //!
 //! A line in a log is spoken by somebody, `/` is the same as a slash command (`@bob` is a person, `#4` a number, `!yes` a
-//! switch), `=` is what the bot answers. `⏎` is a line break. Where there is no slash form, the slash door uses the
+//! switch), `+` is a file that goes with the words (`file=+` in a slash command): `junk`, `foreign`, or an export of the
+//! server with these memories; `ID` is the id that was last told. `=` is what the bot answers. `⏎` is a line break. Where there is no slash form, the slash door uses the
 //! text. Times are written `<t>`, codes of reminders `code`. With the variable `MNEME_CHATS` set to `write`, the answers are written into
 //! the file as they are, for a person to read in the diff.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use mneme::archive::{Header, Packer};
+use mneme::clock::Timestamp;
 use mneme::context::Instance;
+use mneme::dynamo::raw;
+use mneme::sim::File;
+use mneme::tables;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Discord, Person, instance, memory, people_server, start, without_times};
+use crate::harness::{
+    Answer, Discord, Person, file_option, instance, memory, people_server, start, without_times,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Door {
@@ -35,6 +43,7 @@ struct Turn {
     who: String,
     deed: Deed,
     slash: Option<String>,
+    file: Option<String>,
     answer: String,
 }
 
@@ -49,6 +58,8 @@ fn read(text: &str) -> Vec<Turn> {
     for line in text.lines() {
         if let Some(form) = line.strip_prefix("  / ") {
             turns.last_mut().expect("a line before").slash = Some(form.to_owned());
+        } else if let Some(file) = line.strip_prefix("  + ") {
+            turns.last_mut().expect("a line before").file = Some(file.to_owned());
         } else if let Some(answer) = line.strip_prefix("  = ") {
             turns.last_mut().expect("a line before").answer = answer.to_owned();
         } else if line.is_empty() || line.starts_with('#') {
@@ -57,7 +68,7 @@ fn read(text: &str) -> Vec<Turn> {
         } else {
             let (who, deed) = deed(line);
             let before = std::mem::take(&mut before);
-            turns.push(Turn { before, who, deed, slash: None, answer: String::new() });
+            turns.push(Turn { before, who, deed, slash: None, file: None, answer: String::new() });
         }
     }
     turns
@@ -92,13 +103,22 @@ fn write(turns: &[Turn]) -> String {
         if let Some(slash) = &turn.slash {
             writeln!(text, "  / {slash}").unwrap();
         }
+        if let Some(file) = &turn.file {
+            writeln!(text, "  + {file}").unwrap();
+        }
         writeln!(text, "  = {}", turn.answer).unwrap();
     }
     text
 }
 
 /// Plays one turn; what the bot answers.
-async fn play(discord: &Discord, server: &str, door: Door, turn: &Turn, last: Option<&Answer>) -> Answer {
+async fn play(
+    discord: &Discord,
+    server: &str,
+    door: Door,
+    turn: &Turn,
+    (last, id): (Option<&Answer>, &str),
+) -> Answer {
     let person = discord.person(server, "cats", &turn.who);
     match &turn.deed {
         Deed::Presses(label) => person.presses(last.expect("an answer to press in"), label).await,
@@ -106,20 +126,48 @@ async fn play(discord: &Discord, server: &str, door: Door, turn: &Turn, last: Op
             person.chooses(last.expect("an answer to choose in"), menu, value).await
         }
         Deed::Says(said) => {
-            let said = with_people(discord, said);
+            let said = with_people(discord, said).replace("ID", id);
+            let bytes = turn.file.as_deref().map(|file| contents(discord, server, file));
+            let files = bytes.iter().map(|bytes| attached(bytes)).collect();
             match (door, &turn.slash) {
-                (Door::Slash, Some(form)) => slash(&person, discord, form).await,
+                (Door::Slash, Some(form)) => {
+                    slash(&person, discord, &form.replace("ID", id), bytes.as_deref()).await
+                }
                 (Door::Mention, _) => {
                     let bot = discord.simulator.read(|world| world.bot());
-                    person.asks(&format!("<@{bot}> {}", said.strip_prefix('.').unwrap_or(&said))).await
+                    let said = format!("<@{bot}> {}", said.strip_prefix('.').unwrap_or(&said));
+                    person.asks_with(&said, files).await
                 }
-                _ => person.asks(&said).await,
+                _ => person.asks_with(&said, files).await,
             }
         }
     }
 }
 
-async fn slash(person: &Person<'_>, discord: &Discord, form: &str) -> Answer {
+fn attached(bytes: &[u8]) -> File {
+    let (name, content_type) = ("mneme-export.jsonl.gz".to_owned(), "application/gzip".to_owned());
+    File { name, content_type, data: bytes.to_vec() }
+}
+
+/// The file that a log names.
+fn contents(discord: &Discord, server: &str, file: &str) -> Vec<u8> {
+    let server = discord.simulator.change(|world| world.guild(server).id());
+    let (server, memories) = match file {
+        "junk" => return b"hello".to_vec(),
+        "foreign" => (server + 1, ""),
+        memories => (server, memories),
+    };
+    let table = tables::all().into_iter().find(|table| table.name == "remember").expect("it is there");
+    let mut packer = Packer::new(Header::new(Some(server), Timestamp::from_seconds(1_700_000_000)));
+    for (key, value) in memories.split(" | ").filter_map(|memory| memory.split_once('=')) {
+        let item = json!({ "discord_server_id": { "N": server.to_string() }, "rem_key": { "S": key },
+            "rem_value": { "S": value } });
+        packer.item(&table, &raw::from_json(&item).expect("it is an item")).expect("it can be packed");
+    }
+    packer.finish().expect("it can be packed").1
+}
+
+async fn slash(person: &Person<'_>, discord: &Discord, form: &str, file: Option<&[u8]>) -> Answer {
     let mut parts = form.split(" | ");
     let path = parts.next().unwrap_or_default();
     let options: Vec<(&str, Value)> = parts
@@ -127,6 +175,7 @@ async fn slash(person: &Person<'_>, discord: &Discord, form: &str) -> Answer {
             let (name, value) = part.split_once('=').expect("name=value");
             let value = match value.split_at_checked(1) {
                 Some(("@", name)) if PEOPLE.contains(&name) => json!({ "user": discord.id(name) }),
+                Some(("+", "")) => file_option("mneme-export.jsonl.gz", file.expect("a line with the file")),
                 Some(("#", number)) => json!(number.parse::<i64>().expect("a number")),
                 Some(("!", switch)) => json!(switch == "yes"),
                 _ => json!(with_people(discord, value).replace('⏎', "\n")),
@@ -150,7 +199,7 @@ fn plain(discord: &Discord, answer: &Answer) -> String {
     let text = PEOPLE.iter().fold(answer.text(), |text, name| {
         text.replace(&format!("<@{}>", discord.id(name)), &format!("@{name}"))
     });
-    without_codes(without_times(&text).replace('\n', "⏎"))
+    without_ids(&without_codes(without_times(&text).replace('\n', "⏎")))
 }
 
 /// What a reminder is called by depends on its event: written as `code`.
@@ -160,6 +209,18 @@ fn without_codes(text: String) -> String {
     }
     let is_code = |span: &str| span.len() == 4 && span.bytes().all(|b| b.is_ascii_alphanumeric());
     text.split('`').map(|span| if is_code(span) { "code" } else { span }).collect::<Vec<_>>().join("`")
+}
+
+fn is_id(span: &str) -> bool {
+    (17..=20).contains(&span.len()) && span.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// What an import is called is the id of its event: written as `id`.
+fn without_ids(text: &str) -> String {
+    if !text.contains("📦 Imported") {
+        return text.to_owned();
+    }
+    text.split('`').map(|span| if is_id(span) { "id" } else { span }).collect::<Vec<_>>().join("`")
 }
 
 async fn played_through_every_door(name: &str) {
@@ -175,9 +236,12 @@ pub async fn played(discord: &Discord, name: &str) {
     let rewrite = std::env::var_os("MNEME_CHATS").is_some_and(|value| value == "write");
     for (door, server) in [(Door::Prefix, "zoo"), (Door::Mention, "farm"), (Door::Slash, "park")] {
         discord.simulator.change(|world| people_server(world, server));
-        let mut last = None;
+        let (mut last, mut id) = (None, String::new());
         for turn in &mut turns {
-            let answer = play(discord, server, door, turn, last.as_ref()).await;
+            let answer = play(discord, server, door, turn, (last.as_ref(), &id)).await;
+            if let Some(told) = answer.text().split('`').find(|span| is_id(span)) {
+                told.clone_into(&mut id);
+            }
             let heard = plain(discord, &answer);
             if rewrite && door == Door::Prefix {
                 turn.answer.clone_from(&heard);
@@ -260,6 +324,11 @@ async fn cooldowns_are_taken() {
 #[tokio::test]
 async fn people_see_what_is_kept_about_them() {
     played_through_every_door("privacy.chat").await;
+}
+
+#[tokio::test]
+async fn a_server_takes_its_data_back() {
+    played_through_every_door("data.chat").await;
 }
 
 #[tokio::test]

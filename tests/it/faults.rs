@@ -132,6 +132,8 @@ const READING: &[&str] = &[
     ".privacy",
     ".blocked",
     ".audit",
+    ".data export",
+    ".data rollback 123456789012345678",
 ];
 
 /// Everything that changes something.

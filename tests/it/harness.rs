@@ -8,6 +8,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use futures::stream::{self, BoxStream, StreamExt};
 use mneme::bot::{self, Exit, Patience};
 use mneme::clock::Clock;
@@ -16,7 +18,7 @@ use mneme::dynamo::connect::{Connected, Store, StoreConfig, connect};
 use mneme::dynamo::embedded::Embedded;
 use mneme::dynamo::faults::Faults;
 use mneme::dynamo::testing::over;
-use mneme::sim::{Act, ActError, Id, Record, Seen, Simulator, World};
+use mneme::sim::{Act, ActError, File, Id, Record, Seen, Simulator, World};
 use mneme::tasks::Tasks;
 use mneme::{dynamo, playground, run, tables, telemetry};
 use serde_json::{Value, json};
@@ -349,6 +351,17 @@ impl Answer {
         id(&self.0["id"])
     }
 
+    /// The bytes of its files.
+    pub async fn files(&self) -> Vec<Vec<u8>> {
+        let mut all = Vec::new();
+        for file in self.0["attachments"].as_array().into_iter().flatten() {
+            let url = file["url"].as_str().expect("a file has an address");
+            let bytes = reqwest::get(url).await.expect("it is there").bytes().await.expect("it is whole");
+            all.push(bytes.to_vec());
+        }
+        all
+    }
+
     pub fn is_private(&self) -> bool {
         self.0["flags"].as_u64().unwrap_or(0) & EPHEMERAL != 0
     }
@@ -399,22 +412,26 @@ impl Person<'_> {
         self.simulator().act(self.id, act)
     }
 
+    fn slash_act(&self, path: &str, options: &[(&str, Value)]) -> Act {
+        let (command, options, files) = nested(path, options, None);
+        Act::Slash { channel: self.channel, command, options, files }
+    }
+
     /// Uses a slash command, and waits for nothing.
     pub fn call(&self, path: &str, options: &[(&str, Value)]) -> Id {
-        let (command, options) = nested(path, options, None);
-        let act = Act::Slash { channel: self.channel, command, options, files: Vec::new() };
+        let act = self.slash_act(path, options);
         id(&self.act(act).unwrap_or_else(|error| panic!("/{path}: {error:?}"))["interaction"])
     }
 
     /// Says something, and waits for nothing.
     pub fn say(&self, text: &str) -> Id {
-        let act = Act::Say {
-            channel: self.channel,
-            text: text.to_owned(),
-            reply_to: None,
-            ping: true,
-            files: Vec::new(),
-        };
+        self.say_with(text, Vec::new())
+    }
+
+    /// The same, with files.
+    pub fn say_with(&self, text: &str, files: Vec<File>) -> Id {
+        let text = text.to_owned();
+        let act = Act::Say { channel: self.channel, text, reply_to: None, ping: true, files };
         id(&self.act(act).expect("people may speak here")["message"])
     }
 
@@ -425,8 +442,13 @@ impl Person<'_> {
 
     /// What the bot answers, whole.
     pub async fn asks(&self, text: &str) -> Answer {
+        self.asks_with(text, Vec::new()).await
+    }
+
+    /// The same with files in the question.
+    pub async fn asks_with(&self, text: &str, files: Vec<File>) -> Answer {
         let mut seen = self.watch();
-        let said = self.say(text);
+        let said = self.say_with(text, files);
         self.answer_to(&mut seen, said).await
     }
 
@@ -446,16 +468,14 @@ impl Person<'_> {
     /// The same, unless their client does not show the command or takes these options.
     pub async fn tries_slash(&self, path: &str, options: &[(&str, Value)]) -> Option<Answer> {
         let mut seen = self.watch();
-        let (command, options) = nested(path, options, None);
-        let act = Act::Slash { channel: self.channel, command, options, files: Vec::new() };
-        let interaction = id(&self.act(act).ok()?["interaction"]);
+        let interaction = id(&self.act(self.slash_act(path, options)).ok()?["interaction"]);
         Some(self.response(&mut seen, interaction, None).await)
     }
 
     /// The suggestions while somebody types into an option.
     pub async fn types(&self, path: &str, option: &str, text: &str) -> Vec<String> {
         let mut seen = self.watch();
-        let (command, options) = nested(path, &[(option, json!(text))], Some(option));
+        let (command, options, _) = nested(path, &[(option, json!(text))], Some(option));
         let act = Act::Autocomplete { channel: self.channel, command, options };
         let interaction = self.act(act).expect("the option suggests")["interaction"].clone();
         let found = wait(&mut seen, |t, d| t == "AUTOCOMPLETE" && d["interaction"] == interaction).await;
@@ -607,7 +627,8 @@ pub async fn wait(seen: &mut Seen, mut wanted: impl FnMut(&str, &Value) -> bool)
 }
 
 /// Options as Discord nests them: the words behind the first are subcommands.
-fn nested(path: &str, options: &[(&str, Value)], focused: Option<&str>) -> (String, Value) {
+fn nested(path: &str, options: &[(&str, Value)], focused: Option<&str>) -> (String, Value, Vec<File>) {
+    let mut files = Vec::new();
     let mut words = path.split(' ');
     let root = words.next().unwrap_or_default().to_owned();
     let mut leaves: Vec<Value> = options
@@ -618,6 +639,10 @@ fn nested(path: &str, options: &[(&str, Value)], focused: Option<&str>) -> (Stri
                 Value::Bool(_) => (5, value.clone()),
                 Value::Object(fields) if fields.contains_key("channel") => {
                     (7, json!(fields["channel"].to_string()))
+                }
+                Value::Object(fields) if fields.contains_key("file") => {
+                    files.push(file(&fields["file"], &fields["data"]));
+                    (11, json!((files.len() - 1).to_string()))
                 }
                 Value::Object(fields) => (6, json!(fields["user"].to_string())),
                 _ => (3, value.clone()),
@@ -632,5 +657,17 @@ fn nested(path: &str, options: &[(&str, Value)], focused: Option<&str>) -> (Stri
     for word in words.rev() {
         leaves = vec![json!({ "name": word, "type": 1, "options": leaves })];
     }
-    (root, Value::Array(leaves))
+    (root, Value::Array(leaves), files)
+}
+
+/// A file as an option: `{"file": name, "data": base64}`.
+fn file(name: &Value, data: &Value) -> File {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let data = STANDARD.decode(text(data)).expect("a file is in base64");
+    File { name: text(name), content_type: "application/gzip".to_owned(), data }
+}
+
+/// A file as [`Person::slash`] takes it.
+pub fn file_option(name: &str, bytes: &[u8]) -> Value {
+    json!({ "file": name, "data": STANDARD.encode(bytes) })
 }

@@ -22,6 +22,7 @@ pub fn options(command: &Command, person: u64, channel: u64) -> Vec<(&'static st
         (Kind::Choice(choices), _) => json!(choices[0]),
         (Kind::Person, _) => json!({ "user": person }),
         (Kind::Channel, _) => json!({ "channel": channel }),
+        (Kind::Attachment, _) => json!({ "file": "mneme-export.jsonl.gz", "data": KEY }),
     };
     command.options.iter().map(|option| (option.name, value(option.kind, option.name))).collect()
 }

@@ -1,9 +1,12 @@
 //! What users see, over the wire, and the conventions that hold the project together.
 
 mod adopt;
+mod army;
+mod army_cli;
 mod chats;
 mod child;
 mod control;
+mod data;
 mod doctor;
 mod doors;
 mod endpoint;
@@ -21,6 +24,7 @@ mod privacy;
 mod process;
 mod random;
 mod reminders;
+mod rights;
 mod schedules;
 mod sending;
 mod shards;
@@ -29,3 +33,4 @@ mod sparkles;
 mod stack;
 mod statistics;
 mod tidy;
+mod trees;

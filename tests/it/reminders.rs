@@ -400,3 +400,33 @@ async fn nothing_is_due(engine: &Embedded) {
         looks.tick().await;
     }
 }
+
+/// Only one's own are suggested; the first key may come before they are known.
+#[tokio::test]
+async fn codes_are_suggested_while_typing() {
+    let stage = Stage::new(Duration::ZERO).await;
+    let [ann, bob] = ["ann", "bob"].map(|name| stage.discord.person("zoo", "cats", name));
+    for text in ["water the cactus", "feed the cat"] {
+        assert!(ann.says(&format!(".remind me in 2h to {text}")).await.starts_with("⏰ Ok"));
+    }
+    let typing = async {
+        loop {
+            let suggested = ann.types("remind cancel", "code", "cactus").await;
+            if !suggested.is_empty() {
+                return suggested;
+            }
+        }
+    };
+    let suggested = timeout(PATIENCE, typing).await.expect("they are read");
+    assert!(suggested.len() == 1 && suggested[0].ends_with(" water the cactus"), "{suggested:?}");
+    let code = &suggested[0][..4];
+    assert_eq!(ann.types("remind snooze", "code", code).await, suggested);
+    assert!(bob.types("remind cancel", "code", "").await.is_empty());
+    assert_eq!(
+        ann.slash("remind cancel", &[("code", code.into())]).await.text(),
+        format!("🗑️ Cancelled `{code}`")
+    );
+    let left = async { while ann.types("remind cancel", "code", "").await.len() != 1 {} };
+    timeout(PATIENCE, left).await.expect("what was cancelled is suggested no longer");
+    stage.end_despite(|_| false).await;
+}

@@ -71,7 +71,7 @@ impl Instance {
             channel_id: 1,
             prefix: ".".into(),
             settings: Arc::new(Settings::new(cause.server_id)),
-            has_attachments: false,
+            attachments: Vec::new(),
         };
         match (command.run)(context, (command.parse)(command, rest)?).await? {
             Answer::Reply(reply) => Ok(reply.text),

@@ -136,7 +136,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("aws_smithy_", &["dynamo/"]),
     ("serenity::", &["bot/", "context/", "telemetry.rs"]),
     ("axum::", &["sim/", "web/"]),
-    ("clap::", &["config.rs", "main.rs"]),
+    ("clap::", &["army/cli.rs", "config.rs", "main.rs"]),
     ("println!", &["main.rs", "playground.rs", "doctor.rs"]),
 ];
 

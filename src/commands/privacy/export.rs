@@ -30,9 +30,9 @@ pub async fn export(call: &Call) -> Result<Reply> {
     take_turn(call).await?;
     let file = file(call, &servers).await?;
     if matches!(call.door, Door::Slash | Door::DirectMessage | Door::Control) {
-        return Ok(Reply { file: Some(file), .."📦 Here is what I keep about you".into() }.private());
+        return Ok(Reply { files: vec![file], .."📦 Here is what I keep about you".into() }.private());
     }
-    let reply = Reply { file: Some(file), ..Reply::from("📦 What I keep about you") };
+    let reply = Reply { files: vec![file], ..Reply::from("📦 What I keep about you") };
     let sent = match call.services.discord.direct(call.cause.actor_id).await? {
         Some(channel_id) => {
             let nonce = format!("e{}", call.cause.id);

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::commands::pages::Page;
 use crate::commands::undo::TOO_OLD;
-use crate::context::{Choice, Reply, Result, Services, refuse};
+use crate::context::{Choice, Reply, Result, Services, Typing, refuse};
 use crate::markdown::{code, cut, number, person};
 
 use super::call::Call;
@@ -125,17 +125,17 @@ fn page(
 }
 
 /// Keys for what is typed so far. Never waits: without a list there is nothing to choose from, yet.
-pub fn suggest(services: &Arc<Services>, server_id: u64, typed: &str) -> Vec<Choice> {
+pub fn suggest(services: &Arc<Services>, typing: Typing<'_>) -> Vec<Choice> {
     let lists = services.state::<Lists>();
-    let Some(list) = lists.loaded(server_id) else {
-        lists.want(server_id);
+    let Some(list) = lists.loaded(typing.server_id) else {
+        lists.want(typing.server_id);
         return Vec::new();
     };
     let choice = |found: Found<'_>| Choice {
         label: cut(found.display(), CHOICE_CHARS_MAX),
         value: as_choice(found.key),
     };
-    list.search(typed).into_iter().take(CHOICES_MAX).map(choice).collect()
+    list.search(typing.text).into_iter().take(CHOICES_MAX).map(choice).collect()
 }
 
 #[cfg(test)]

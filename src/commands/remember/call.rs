@@ -102,7 +102,7 @@ impl Call {
             cause: ctx.cause.clone(),
             prefix: ctx.prefix.clone(),
             moderator: ctx.caller.moderator,
-            attachments: ctx.has_attachments,
+            attachments: !ctx.attachments.is_empty(),
             door: ctx.door,
             policy: ctx.settings.as_ref().into(),
             zone: ctx.settings.zone(),

@@ -17,7 +17,7 @@ use super::set::{created, read_value};
 use super::view::{self, VALUE_CHARS_MAX, no};
 
 /// More other names than anybody remembers.
-const NAMES_MAX: usize = 20;
+pub const NAMES_MAX: usize = 20;
 
 /// Discord waits three seconds for a modal, and cannot be told to wait longer.
 const MODAL_WITHIN: Duration = Duration::from_secs(1);
@@ -173,7 +173,7 @@ pub async fn edit_submitted(call: &Call, fields: &str, value: &str) -> Result<Re
         Err(Error::Refused(why)) => {
             let written = view::raw(&clean(value));
             let text = format!("{why}\nThis is what you wrote:\n{}", written.text);
-            Ok(Reply { text, file: written.file, ..Reply::default() }.private())
+            Ok(Reply { text, files: written.files, ..Reply::default() }.private())
         }
         other => other,
     }

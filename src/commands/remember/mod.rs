@@ -9,6 +9,7 @@ mod call;
 mod edit;
 mod get;
 mod grammar;
+pub mod import;
 mod key;
 mod list;
 mod lists;

@@ -12,8 +12,8 @@ use crate::clock::{Clock, Timestamp};
 use crate::commands::{Found, Registry};
 use crate::context::discord::Member;
 use crate::context::{
-    Answer, Args, Button, Caller, Context, Discord, Door, Error, Feature, Instance, Modal, Press, Reply,
-    Result, Row, Services, Target, Value,
+    Answer, Args, Attachment, Button, Caller, Context, Discord, Door, Error, Feature, Instance, Modal, Press,
+    Reply, Result, Row, Services, Target, Typing, Value,
 };
 use crate::counts::Counts;
 use crate::dynamo::embedded::Embedded;
@@ -107,7 +107,7 @@ impl Stage {
             channel_id: 1,
             prefix: ".".into(),
             settings: Arc::new(crate::settings::Settings::new(self.server)),
-            has_attachments: false,
+            attachments: Vec::new(),
         }
     }
 
@@ -196,7 +196,7 @@ fn shown(answer: Result<Answer>) -> String {
 
 fn shown_reply(reply: &Reply) -> String {
     let card = reply.card.as_ref().map(|card| format!("[{}]\n{}", card.title, card.text));
-    let file = reply.file.as_ref().map(|file| format!("<{}>", String::from_utf8_lossy(&file.bytes)));
+    let file = reply.files.first().map(|file| format!("<{}>", String::from_utf8_lossy(&file.bytes)));
     let parts = [Some(reply.text.clone()).filter(|text| !text.is_empty()), card, file];
     parts.into_iter().flatten().collect::<Vec<_>>().join("\n")
 }
@@ -288,7 +288,9 @@ async fn a_line_that_is_a_name_asks_for_it() {
 #[tokio::test]
 async fn attachments_are_not_remembered() {
     let stage = Stage::new().await;
-    let with_file = || Context { has_attachments: true, ..stage.ctx(ANN, Door::Prefix) };
+    let picture =
+        Attachment { name: "cat.png".into(), bytes: 4, url: "https://cdn.discordapp.com/cat.png".into() };
+    let with_file = || Context { attachments: vec![picture.clone()], ..stage.ctx(ANN, Door::Prefix) };
     for line in [".rem", ".rem cat", ".rem cat is"] {
         let told = shown(stage.run(with_file(), line).await);
         assert_eq!(told, "⚠ I can only remember text; links to attachments stop working after a day");
@@ -906,13 +908,17 @@ async fn no_server_sees_another() {
     assert_eq!(here.says(BOB, ".rem tea").await, "hot");
 }
 
+fn typing(text: &str) -> Typing<'_> {
+    Typing { server_id: SERVER, person_id: ANN, text }
+}
+
 #[tokio::test]
 async fn long_keys_travel_under_a_short_name() {
     let stage = Stage::new().await;
     let key = "ü".repeat(150);
     stage.says(ANN, &format!(".rem {key} is x")).await;
     let command = stage.registry.slash("rem get").unwrap();
-    let choices = (command.options[0].suggest.unwrap())(&stage.services, SERVER, "üü");
+    let choices = (command.options[0].suggest.unwrap())(&stage.services, typing("üü"));
     assert_eq!(choices[0].value.len(), 17);
     assert_eq!(choices[0].label.chars().count(), 100);
     assert_eq!(stage.slashes(ANN, "rem get", &[("key", &choices[0].value)]).await, "x");
@@ -942,7 +948,7 @@ async fn suggestions_never_wait() {
     let other = stage.elsewhere();
     let suggest = |stage: &Stage| {
         let command = stage.registry.slash("forget").unwrap();
-        (command.options[0].suggest.unwrap())(&stage.services, SERVER, "wi").len()
+        (command.options[0].suggest.unwrap())(&stage.services, typing("wi")).len()
     };
     assert_eq!((suggest(&stage), suggest(&other)), (1, 0));
     let shutdown = tokio_util::sync::CancellationToken::new();

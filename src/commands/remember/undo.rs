@@ -103,7 +103,7 @@ pub async fn undo(call: &Call, row: Revision) -> Result<Reply> {
     }
 }
 
-fn refused(no: No) -> crate::context::Error {
+pub fn refused(no: No) -> crate::context::Error {
     match no {
         No::Refused(error) => error,
         No::OtherName(_) | No::NotFound => view::no(TOO_OLD),
@@ -119,7 +119,7 @@ fn may_undo(call: &Call, row: &Revision) -> Result<()> {
 }
 
 /// The record as it was before a change.
-fn revert(call: &Call, head: &Remembered, undone: &Undone) -> std::result::Result<Next<Remembered>, No> {
+pub fn revert(call: &Call, head: &Remembered, undone: &Undone) -> std::result::Result<Next<Remembered>, No> {
     let row = &undone.row;
     let head = match row.op.as_str() {
         "lock" => Remembered { locked_by: None, ..head.clone() },

@@ -144,7 +144,7 @@ pub fn value(record: &Remembered) -> Reply {
 pub fn raw(value: &str) -> Reply {
     match markdown::block("", value) {
         Some(block) if block.chars().count() <= MESSAGE_CHARS_MAX => block.into(),
-        _ => Reply { file: Some(text_file(value)), ..Reply::default() },
+        _ => Reply { files: vec![text_file(value)], ..Reply::default() },
     }
 }
 
@@ -183,7 +183,7 @@ pub fn unified_diff(before: (&str, &str), after: (&str, &str)) -> Reply {
     let text = TextDiff::from_lines(&old, &new).unified_diff().header(before.0, after.0).to_string();
     match markdown::block("diff", text.trim_end_matches('\n')) {
         Some(block) if block.chars().count() <= MESSAGE_CHARS_MAX => block.into(),
-        _ => Reply { file: Some(text_file(&text)), ..Reply::default() },
+        _ => Reply { files: vec![text_file(&text)], ..Reply::default() },
     }
 }
 

@@ -188,7 +188,10 @@ async fn make(call: &Call, wanted: Reminder) -> Result<Reminder> {
             .put_if_absent(&reminder)
             .put(&reminder.due());
         match cooldowns::commit(call.dynamo(), &call.cause, transaction).await? {
-            Some(Commit::Done) => return Ok(reminder),
+            Some(Commit::Done) => {
+                call.changed();
+                return Ok(reminder);
+            }
             None => return refuse(cooldowns::NOT_YET),
             Some(Commit::Blocked(_) | Commit::Repeated) => {}
         }

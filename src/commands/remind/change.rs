@@ -182,7 +182,10 @@ async fn change(
         }
         let (next, transaction) = decide(&found, Token::new(call.cause.token(attempt)))?;
         match cooldowns::commit(call.dynamo(), &call.cause, transaction).await? {
-            Some(Commit::Done) => return Ok(next),
+            Some(Commit::Done) => {
+                call.changed();
+                return Ok(next);
+            }
             None => return refuse(cooldowns::NOT_YET),
             // It has just come, or this event is being answered elsewhere too.
             Some(Commit::Blocked(_) | Commit::Repeated) => call.dynamo().pause(attempt).await,

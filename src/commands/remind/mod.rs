@@ -6,6 +6,7 @@
 
 mod ask;
 mod change;
+mod codes;
 mod deliver;
 mod record;
 #[cfg(test)]
@@ -17,13 +18,14 @@ use std::sync::Arc;
 use crate::cause::Cause;
 use crate::context::{
     Answer, Args, Choice, Command, Context, Control, Error, Feature, Job, Kind, Level, Param, Pays, Place,
-    Reply, Result, Services,
+    Reply, Result, Services, Typing,
 };
 use crate::due::Due;
 use crate::dynamo::{Dynamo, Query, Table, TableSpec};
 use crate::settings::Settings;
 
 use ask::{Asked, Whom};
+use codes::Codes;
 use record::Reminder;
 
 pub const FEATURE: Feature = Feature {
@@ -32,12 +34,16 @@ pub const FEATURE: Feature = Feature {
     controls: CONTROLS,
     tables: &[TableSpec::of::<Reminder>()],
     jobs: &[Job { kind: record::KIND, run: |services, due| Box::pin(deliver::deliver(services, due)) }],
+    background: Some(|services, shutdown| {
+        Box::pin(async move { services.state::<Codes>().run(&services.dynamo, shutdown).await })
+    }),
     ..Feature::EMPTY
 };
 
 const WHEN: Param = Param::required("when", "In 2 hours, tomorrow 9:00, on 1 may at 6pm", Kind::Text);
 const TEXT: Param = Param::required("text", "What to remind of", Kind::Text);
-const CODE: Param = Param::required("code", "The four letters of the reminder", Kind::Text);
+const CODE: Param =
+    Param::required("code", "The four letters of the reminder", Kind::Text).suggesting(suggest_code);
 
 const COMMANDS: &[Command] = &[
     Command {
@@ -178,6 +184,11 @@ impl Call {
     fn actor(&self) -> u64 {
         self.cause.actor_id
     }
+
+    /// The caller's reminders have changed.
+    fn changed(&self) {
+        self.services.state::<Codes>().let_go(self.actor());
+    }
 }
 
 /// Takes away what is due of a person's reminders. The reminders themselves say whose they are.
@@ -214,9 +225,13 @@ async fn remind(call: &Call, whom: Whom, args: &Args) -> Result<Reply> {
     ask::remind(call, whom, asked).await
 }
 
-fn suggest_zone(_: &Arc<Services>, _: u64, typed: &str) -> Vec<Choice> {
+fn suggest_code(services: &Arc<Services>, typing: Typing<'_>) -> Vec<Choice> {
+    services.state::<Codes>().suggest(typing.person_id, typing.text, services.clock.now())
+}
+
+fn suggest_zone(_: &Arc<Services>, typing: Typing<'_>) -> Vec<Choice> {
     /// Discord shows no more.
     const CHOICES: usize = 25;
-    let zones = crate::calendar::zones_like(typed, CHOICES);
+    let zones = crate::calendar::zones_like(typing.text, CHOICES);
     zones.into_iter().map(|zone| Choice { label: zone.clone(), value: zone }).collect()
 }

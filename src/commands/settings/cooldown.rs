@@ -109,6 +109,11 @@ pub async fn set(ctx: &Context, args: &Args) -> Result<Reply> {
     Ok(decided.reply(format!("⏳ {}: {}", code(&ctx.typed(name)), decided.value)))
 }
 
+/// Whether it is one that could have been typed.
+pub fn is_short_enough(cooldown: &Cooldown) -> bool {
+    (1..=LONGEST.as_secs()).contains(&cooldown.seconds)
+}
+
 fn seconds(typed: &str) -> Result<u64> {
     match duration(typed) {
         Some(length) if length <= LONGEST => Ok(length.as_secs()),

@@ -148,7 +148,7 @@ pub async fn assign(
     op: &'static str,
     check: impl Fn(&Settings) -> Result<()>,
 ) -> Result<Decided> {
-    let row = change(ctx, part, value, op, None, check).await?;
+    let row = change(ctx, part, value, op, Row::default(), check).await?;
     Ok(Decided {
         value: part.words(ctx, row.value.as_deref()),
         old: part.words(ctx, row.old.as_deref()),
@@ -156,12 +156,24 @@ pub async fn assign(
     })
 }
 
+/// The same as a part of an import.
+pub async fn import(
+    ctx: &Context,
+    part: &Part,
+    value: &str,
+    batch: u64,
+    check: impl Fn(&Settings) -> Result<()>,
+) -> Result<Revision> {
+    change(ctx, part, Some(value), "import", Row { batch: Some(batch), ..Row::default() }, check).await
+}
+
+/// `marks` is what its row holds besides what was and is.
 async fn change(
     ctx: &Context,
     part: &Part,
     value: Option<&str>,
     op: &'static str,
-    undoes: Option<u64>,
+    marks: Row,
     check: impl Fn(&Settings) -> Result<()>,
 ) -> Result<Revision> {
     let server_id = ctx.cause.server_id;
@@ -181,9 +193,8 @@ async fn change(
             name: Some(part.thing(server_id).id),
             value: part.get(&after),
             old: part.get(&before),
-            undoes,
             keep: before.keep(),
-            ..Row::default()
+            ..marks.clone()
         };
         Ok::<_, Error>(Next { head: after, op, row })
     };
@@ -200,24 +211,32 @@ async fn change(
     }
 }
 
-/// Takes back the change that a row tells of, unless the same part was changed since.
+/// What the Undo button does.
 pub async fn undo(ctx: Context, row: Revision) -> Result<Reply> {
     let part = Part::of(&row).ok_or_else(too_old)?;
+    let done = take_back(&ctx, &row).await?;
+    Ok(told(&ctx, &part, &done).into())
+}
+
+/// Takes back the change that a row tells of, unless the same part was changed since. The row of that, which an
+/// earlier event may have written.
+pub async fn take_back(ctx: &Context, row: &Revision) -> Result<Revision> {
+    let part = Part::of(row).ok_or_else(too_old)?;
     let event = row.event_id.unwrap_or_default();
     let thing = part.thing(ctx.cause.server_id);
     let newest = newest(ctx.dynamo(), &thing, event).await?.ok_or_else(too_old)?;
     if newest.undoes == Some(event.to_string()) {
-        return Ok(told(&ctx, &part, &newest).into());
+        return Ok(newest);
     }
     if newest.event_id != Some(event) {
-        return refuse(moved_on(&ctx, &part, &newest));
+        return refuse(moved_on(ctx, &part, &newest));
     }
     let unchanged = |settings: &Settings| match part.get(settings) == newest.value {
         true => Ok(()),
-        false => refuse(moved_on(&ctx, &part, &newest)),
+        false => refuse(moved_on(ctx, &part, &newest)),
     };
-    let done = change(&ctx, &part, newest.old.as_deref(), "undo", Some(event), unchanged).await?;
-    Ok(told(&ctx, &part, &done).into())
+    let marks = Row { undoes: Some(event), ..Row::default() };
+    change(ctx, &part, newest.old.as_deref(), "undo", marks, unchanged).await
 }
 
 /// The last row of a part. A cheap read that finds the event's own is right enough: whether it still holds is

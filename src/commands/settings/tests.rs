@@ -55,7 +55,7 @@ async fn context(services: &Arc<Services>, second: i64, who: u64) -> Result<Cont
         channel_id: 1,
         prefix: ".".into(),
         settings,
-        has_attachments: false,
+        attachments: Vec::new(),
     })
 }
 

@@ -41,7 +41,7 @@ pub fn context(services: &Arc<Services>, cause: Cause, settings: Settings) -> Co
         channel_id: 1,
         prefix: ".".into(),
         settings: Arc::new(settings),
-        has_attachments: false,
+        attachments: Vec::new(),
     }
 }
 

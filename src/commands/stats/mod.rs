@@ -19,7 +19,7 @@ use crate::commands::leaderboard::{WINDOW, is_private, window};
 use crate::commands::{ALL, days::suggest};
 use crate::context::{
     Answer, Args, Card, Choice, Colour, Command, Context, Error, Feature, Kind, Level, Param, Place, Prices,
-    Reply, Result, Services, not_a_person, person as read_person, refuse,
+    Reply, Result, Services, Typing, not_a_person, person as read_person, refuse,
 };
 use crate::counts::{Counts, SINCE, Tally};
 use crate::markdown::{code, number, person, time, time_relative};
@@ -319,9 +319,9 @@ fn command_names() -> impl Iterator<Item = &'static str> {
     ALL.iter().flat_map(|feature| feature.commands).map(Command::name)
 }
 
-fn suggest_commands(_: &Arc<Services>, _: u64, typed: &str) -> Vec<Choice> {
+fn suggest_commands(_: &Arc<Services>, typing: Typing<'_>) -> Vec<Choice> {
     let names: Vec<&str> = command_names().collect();
-    let mut choices = suggest(&names, typed);
+    let mut choices = suggest(&names, typing.text);
     // Discord takes no more.
     choices.truncate(25);
     choices
@@ -420,6 +420,54 @@ mod tests {
         assert_eq!(total(&used).runs, 10);
         assert_eq!(day_line(&first, "rem").as_deref(), Some("\n2026-05-07: 2"));
         assert_eq!(day_line(&first, "ping"), None);
+    }
+
+    /// A board of a month is a few rows, and is kept for a while.
+    #[tokio::test]
+    async fn statistics_cost_what_is_budgeted() {
+        let dynamo = crate::dynamo::testing::embedded(&crate::tables::all()).await;
+        let (discord, clock) = (crate::context::Discord::nowhere(), crate::clock::Clock::system());
+        let services = Arc::new(Services::new(dynamo, clock, discord, crate::context::Instance::default()));
+        let event = services.clock.now().snowflake();
+        let ctx = Context {
+            services: services.clone(),
+            cause: crate::cause::Cause::new(event, 1, 7),
+            caller: crate::context::Caller { id: 7, admin: true, ..Default::default() },
+            door: crate::context::Door::Slash,
+            channel_id: 1,
+            prefix: ".".into(),
+            settings: Arc::new(crate::settings::Settings::new(1)),
+            attachments: Vec::new(),
+        };
+        for (place, name) in ["ping", "rem", "mem edit"].into_iter().enumerate() {
+            let cause = crate::cause::Cause::new(event + place as u64, 1, 7);
+            ended(&services, &cause, name, Outcome::Ok, crate::dynamo::Units::default());
+        }
+        let registry = crate::commands::Registry::new(ALL);
+        for line in [
+            "stats",
+            "stats here",
+            "stats me",
+            "stats <@100000000000000001>",
+            "stats command ping",
+            "stats cost",
+        ] {
+            let mut costs = Vec::new();
+            for _ in 0..2 {
+                let crate::commands::Found::Command(command, rest) = registry.find(line) else {
+                    panic!("{line}")
+                };
+                let args = (command.parse)(command, rest).unwrap();
+                let (told, units) = crate::dynamo::measured((command.run)(ctx.clone(), args)).await;
+                told.unwrap_or_else(|error| panic!("{line}: {error}"));
+                costs.push((units.read, units.write));
+            }
+            // Of a person each day of the window is a record of its own, among those of everybody else.
+            let (first, again) =
+                if line.contains("me") || line.contains('@') { (17.0, 17.0) } else { (1.0, 0.0) };
+            assert!(costs[0].0 <= first && costs[1].0 <= again, "{line}: {costs:?}");
+            assert!(costs.iter().all(|(_, write)| *write == 0.0), "{line}: {costs:?}");
+        }
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! The first line says what it is and how many items of each table follow; then comes one line for each item,
 //! in DynamoDB's own JSON; the last line is the SHA-256 of all lines before it. A file is read twice: first to
-//! find every fault, and only then to use it, so that nothing is written of a damaged one.
+//! find every fault, and only then to use it, so that nothing is written of a damaged one. [`Writer`] and
+//! [`each`] are for files of a whole instance, [`Packer`] and [`each_of`] for those of one server, in memory.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -78,10 +79,7 @@ impl Writer {
     }
 
     pub fn item(&mut self, table: &TableSpec, item: &Item) -> anyhow::Result<()> {
-        let line = Line { table: table.name.to_owned(), item: raw::to_json(item) };
-        serde_json::to_writer(&mut self.body, &line).context("write an item")?;
-        self.body.write_all(b"\n").context("write an item")?;
-        *self.header.items.entry(line.table).or_default() += 1;
+        add(&mut self.header, &mut self.body, table, item)?;
         Ok(())
     }
 
@@ -90,33 +88,75 @@ impl Writer {
         let items = beside(&self.path, "items");
         self.body.finish().and_then(|mut file| file.flush()).context("write the items")?;
         let whole = beside(&self.path, "part");
-        let mut out = GzEncoder::new(BufWriter::new(make(&whole)?), Compression::default());
-        let mut hash = Sha256::new();
-        let mut first = serde_json::to_vec(&self.header).context("write the first line")?;
-        first.push(b'\n');
-        hash.update(&first);
-        out.write_all(&first).context("write the first line")?;
-        let mut body =
-            MultiGzDecoder::new(BufReader::new(File::open(&items).context("read the items again")?));
-        let mut buffer = vec![0; 64 * 1024];
-        loop {
-            let read = body.read(&mut buffer).context("read the items again")?;
-            if read == 0 {
-                break;
-            }
-            hash.update(&buffer[..read]);
-            out.write_all(&buffer[..read]).context("write the items")?;
-        }
-        let last =
-            serde_json::to_vec(&Last { sha256: hex(&hash.finalize()) }).context("write the last line")?;
-        out.write_all(&last).and_then(|()| out.write_all(b"\n")).context("write the last line")?;
-        let file = out.finish().and_then(|file| file.into_inner().map_err(|error| error.into_error()));
+        let body = BufReader::new(File::open(&items).context("read the items again")?);
+        let file = assemble(&self.header, body, BufWriter::new(make(&whole)?))?;
+        let file = file.into_inner().map_err(|error| error.into_error());
         file.and_then(|file| file.sync_all()).context("keep the file")?;
         std::fs::rename(&whole, &self.path)
             .with_context(|| format!("put {} in place", self.path.display()))?;
         std::fs::remove_file(&items).context("remove the items")?;
         Ok(self.header)
     }
+}
+
+/// Writes a file in memory.
+pub struct Packer {
+    header: Header,
+    body: GzEncoder<Vec<u8>>,
+}
+
+impl Packer {
+    pub fn new(header: Header) -> Self {
+        Self { header, body: GzEncoder::new(Vec::new(), Compression::default()) }
+    }
+
+    /// Adds an item; how many bytes that are before they are compressed.
+    pub fn item(&mut self, table: &TableSpec, item: &Item) -> anyhow::Result<usize> {
+        add(&mut self.header, &mut self.body, table, item)
+    }
+
+    /// How long the file is by now, but for what is not compressed yet.
+    pub fn bytes(&self) -> usize {
+        self.body.get_ref().len()
+    }
+
+    pub fn finish(self) -> anyhow::Result<(Header, Vec<u8>)> {
+        let items = self.body.finish().context("write the items")?;
+        let file = assemble(&self.header, items.as_slice(), Vec::new())?;
+        Ok((self.header, file))
+    }
+}
+
+fn add(header: &mut Header, body: &mut impl Write, table: &TableSpec, item: &Item) -> anyhow::Result<usize> {
+    let line = Line { table: table.name.to_owned(), item: raw::to_json(item) };
+    let mut text = serde_json::to_vec(&line).context("write an item")?;
+    text.push(b'\n');
+    body.write_all(&text).context("write an item")?;
+    *header.items.entry(line.table).or_default() += 1;
+    Ok(text.len())
+}
+
+/// The first line, the items, and the last line: only now it is known how many items there are.
+fn assemble<W: Write>(header: &Header, items: impl BufRead, out: W) -> anyhow::Result<W> {
+    let mut out = GzEncoder::new(out, Compression::default());
+    let mut hash = Sha256::new();
+    let mut first = serde_json::to_vec(header).context("write the first line")?;
+    first.push(b'\n');
+    hash.update(&first);
+    out.write_all(&first).context("write the first line")?;
+    let mut items = MultiGzDecoder::new(items);
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let read = items.read(&mut buffer).context("read the items again")?;
+        if read == 0 {
+            break;
+        }
+        hash.update(&buffer[..read]);
+        out.write_all(&buffer[..read]).context("write the items")?;
+    }
+    let last = serde_json::to_vec(&Last { sha256: hex(&hash.finalize()) }).context("write the last line")?;
+    out.write_all(&last).and_then(|()| out.write_all(b"\n")).context("write the last line")?;
+    out.finish().context("write the last line")
 }
 
 fn make(path: &Path) -> anyhow::Result<File> {
@@ -144,8 +184,54 @@ pub fn examine(path: &Path, known: &[TableSpec]) -> anyhow::Result<Header> {
         *found.entry(table.name.to_owned()).or_default() += 1;
         Ok(())
     })?;
-    ensure!(found == header.items, "line 1: it promises {:?}, and there are {found:?}", header.items);
+    complete(&header, &found)?;
     Ok(header)
+}
+
+fn complete(header: &Header, found: &BTreeMap<String, u64>) -> anyhow::Result<()> {
+    ensure!(found == &header.items, "line 1: it promises {:?}, and there are {found:?}", header.items);
+    Ok(())
+}
+
+/// Reads the file of one server item by item. What was visited may be used once it has returned: then the file is
+/// whole, and of this server. A few bytes may become very many, so `unpacked_max` limits those.
+pub fn each_of(
+    bytes: &[u8],
+    server_id: u64,
+    known: &[TableSpec],
+    unpacked_max: u64,
+    visit: &mut dyn FnMut(&TableSpec, Item) -> anyhow::Result<()>,
+) -> anyhow::Result<Header> {
+    let lines = BufReader::new(Limited { inner: MultiGzDecoder::new(bytes), left: unpacked_max });
+    let mut found: BTreeMap<String, u64> = BTreeMap::new();
+    let of_server = |header: &Header| {
+        ensure!(header.server.is_some(), "it is of a whole instance, not of this server");
+        ensure!(header.server == Some(server_id.to_string()), "it is of another server");
+        Ok(())
+    };
+    let header = read(lines, known, &of_server, &mut |table, item| {
+        *found.entry(table.name.to_owned()).or_default() += 1;
+        visit(table, item)
+    })?;
+    complete(&header, &found)?;
+    Ok(header)
+}
+
+/// Fails where there is more to read.
+struct Limited<R> {
+    inner: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Limited<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        match self.left.checked_sub(read as u64) {
+            Some(left) => self.left = left,
+            None => return Err(std::io::Error::other("it is too long")),
+        }
+        Ok(read)
+    }
 }
 
 /// Reads a file item by item; the hash is known to be right only at the end.
@@ -155,17 +241,19 @@ pub fn each(
     visit: &mut dyn FnMut(&TableSpec, Item) -> anyhow::Result<()>,
 ) -> anyhow::Result<Header> {
     let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
-    read(BufReader::new(MultiGzDecoder::new(BufReader::new(file))), known, visit)
+    read(BufReader::new(MultiGzDecoder::new(BufReader::new(file))), known, &|_| Ok(()), visit)
 }
 
 fn read(
     mut lines: impl BufRead,
     known: &[TableSpec],
+    check: &dyn Fn(&Header) -> anyhow::Result<()>,
     visit: &mut dyn FnMut(&TableSpec, Item) -> anyhow::Result<()>,
 ) -> anyhow::Result<Header> {
     let (mut hash, mut line, mut place) = (Sha256::new(), Vec::new(), 1);
     next(&mut lines, &mut line, place)?;
     let header = first(&line).with_context(|| format!("line {place}"))?;
+    check(&header).with_context(|| format!("line {place}"))?;
     loop {
         hash.update(&line);
         place += 1;

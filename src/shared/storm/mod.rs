@@ -38,9 +38,6 @@ mod deal;
 mod hold;
 mod lease;
 
-/// Schedules of each storm: up to half a minute, unoptimised. `MNEME_ROUNDS` multiplies them.
-const SEEDS: u64 = 100;
-
 /// How many schedules may pass before a broken rule is found. Those with the rarest cause need two losses at
 /// the same write.
 const FOUND_WITHIN: u64 = 1_000;
@@ -250,9 +247,9 @@ fn seeds(usual: u64) -> Range<u64> {
     crate::dynamo::storm::seeds(0..usual * rounds.unwrap_or(1))
 }
 
-/// Runs all schedules of a storm.
-pub fn all(name: &str, weather: Weather, storm: Storm) {
-    let seeds = seeds(SEEDS);
+/// Runs so many schedules of a storm; `MNEME_ROUNDS` multiplies them.
+pub fn all(name: &str, schedules: u64, weather: Weather, storm: Storm) {
+    let seeds = seeds(schedules);
     println!("seeds {seeds:?}");
     for seed in seeds {
         if let Err(why) = one(seed, weather, storm) {

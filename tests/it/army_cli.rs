@@ -4,8 +4,10 @@ use std::path::Path;
 use std::process::Stdio;
 
 use crate::child::{Mneme, mneme, outcome};
+use crate::harness::PATIENCE;
 use serde_json::{Value, json};
 use tokio::process::Command;
+use tokio::time::timeout;
 
 fn army<const N: usize>(folder: &Path, arguments: [&str; N]) -> Command {
     let mut command = mneme(["army"]);
@@ -215,13 +217,17 @@ async fn http_status_codes() {
     assert_eq!(status(start(r#"{"tree": "long"}"#)).await, 409);
     let grown = client.put(format!("{base}/load_test/n")).body(r#"{"n": 5}"#).send().await.unwrap();
     assert_eq!(grown.status().as_u16(), 200);
+    let document = async || -> Value {
+        serde_json::from_str(&get("/metrics").send().await.unwrap().text().await.unwrap()).unwrap()
+    };
+    let all_wait = async { while document().await["actions"]["log"]["runs"] != json!(5) {} };
+    timeout(PATIENCE, all_wait).await.expect("five bots begin");
     let stopped = client.delete(format!("{base}/load_test/stop")).send().await.unwrap();
     assert_eq!((stopped.status().as_u16(), stopped.text().await.unwrap().as_str()), (200, "Bots stopped"));
     // What was measured outlives the run.
-    let metrics: Value =
-        serde_json::from_str(&get("/metrics").send().await.unwrap().text().await.unwrap()).unwrap();
+    let metrics = document().await;
     assert_eq!((&metrics["run"]["state"], &metrics["bot_count"]), (&json!("ended"), &json!(0)));
-    assert!(metrics["bots"]["started"].as_u64() >= Some(3), "{metrics}");
+    assert_eq!(metrics["bots"]["started"], json!(5), "{metrics}");
     assert!(get("/logs?tail=2").send().await.unwrap().text().await.unwrap().contains("action=log"));
     assert!(
         get("/metrics")

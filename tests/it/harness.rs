@@ -613,7 +613,16 @@ impl Modal {
 }
 
 /// Waits for an event; its data is the answer.
-pub async fn wait(seen: &mut Seen, mut wanted: impl FnMut(&str, &Value) -> bool) -> Answer {
+pub async fn wait(seen: &mut Seen, wanted: impl FnMut(&str, &Value) -> bool) -> Answer {
+    wait_within(PATIENCE, seen, wanted).await
+}
+
+/// The same with another patience.
+pub async fn wait_within(
+    patience: Duration,
+    seen: &mut Seen,
+    mut wanted: impl FnMut(&str, &Value) -> bool,
+) -> Answer {
     let search = async {
         loop {
             let event = seen.next().await.expect("the simulator runs");
@@ -623,7 +632,7 @@ pub async fn wait(seen: &mut Seen, mut wanted: impl FnMut(&str, &Value) -> bool)
             }
         }
     };
-    timeout(PATIENCE, search).await.expect("the bot answers")
+    timeout(patience, search).await.expect("the bot answers")
 }
 
 /// Options as Discord nests them: the words behind the first are subcommands.

@@ -78,7 +78,7 @@ async fn the_report_counts_what_the_bot_counts() {
             }
         }
     };
-    let counted = tokio::time::timeout(crate::harness::PATIENCE, counted).await.expect("the bot counts");
+    let counted = timeout(PATIENCE, counted).await.expect("the bot counts");
     run.says("20 bots").await;
     let (status, written) = run.terminate().await;
     assert_eq!(status.code(), Some(130), "{written:?}");

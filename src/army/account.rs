@@ -8,12 +8,14 @@ use hdrhistogram::Histogram;
 
 use crate::army::generator::Generator;
 use crate::army::metrics::document::{
-    Action, Bots, Decided, Document, Exit, Percentiles, Promises, Run, Sample, Second, Shared, Tally, Trouble,
+    Action, Bots, Decided, Document, Exit, Lock, Percentiles, Promises, Run, Sample, Second, Shared, Tally,
+    Trouble,
 };
 use crate::army::metrics::{self, quantile};
 use crate::army::promises::Verdict;
 use crate::army::spec::threshold::{Lookup, Measure, Of, Threshold, Whole};
 use crate::army::stage::Stage;
+use crate::shared::Times;
 use crate::sim::RecordKind;
 
 /// An hour of seconds; a longer run keeps every second one, then every fourth.
@@ -262,6 +264,9 @@ fn shared(stage: &Stage) -> Shared {
         shared.rru += used.units.read;
         shared.conflicts += used.refused;
     }
+    let stats = stage.shared.stats();
+    let p99 = |times: &Times| millis(times.quantile(0.99));
+    shared.lock = Lock { wait_p99: p99(&stats.lock_waits), hold_p99: p99(&stats.lock_holds) };
     shared
 }
 

@@ -165,6 +165,9 @@ pub struct Outputs {
     /// A report
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+    /// Every step of every bot, a line each
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
     /// No bot_run.log
     #[arg(long)]
     pub disable_log_file: bool,
@@ -313,6 +316,9 @@ impl Outputs {
         if let Some(path) = &self.html {
             write(path, &report::html(&finished.document, None))?;
         }
+        if let Some((path, trace)) = self.trace.as_ref().zip(finished.trace.as_ref()) {
+            write(path, trace)?;
+        }
         Ok(())
     }
 }
@@ -454,6 +460,7 @@ fn job(run: &Run, program: Arc<crate::army::spec::Program>) -> Result<Job, Strin
     job.instances = run.instances.into();
     (job.fail_on_bot_error, job.fail_on_saturation) = (run.fail_on_bot_error, run.fail_on_saturation);
     job.log = run.outputs.log();
+    job.options.trace = run.outputs.trace.is_some();
     job.command = command_line(run, job.options.seed);
     if job.is_virtual {
         check_virtual(&job)?;
@@ -518,6 +525,7 @@ async fn one_pass(once: &Once, mouth: &Mouth<'_>, interrupt: CancellationToken) 
     job.kind = Kind::Once;
     job.plan = Plan { iterations: Some(1), respawn: None, ..Plan::default() };
     job.log = once.outputs.log();
+    job.options.trace = once.outputs.trace.is_some();
     job.command = format!("mneme army once --tree {} --seed {}", once.tree.tree, job.options.seed);
     let finished = played(job, false, mouth, interrupt).await?;
     if let Some(failure) = &finished.played.first_failure {

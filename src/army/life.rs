@@ -445,7 +445,7 @@ impl Life {
         self.soldier.log(level, &fields);
         let (stage, seat) = (self.soldier.stage(), self.soldier.seat());
         stage.metrics.sample(&Sample { name: part.row(), ended, service, response, bot: seat.id });
-        stage.digest.add(self.now(), seat, &part.path, outcome);
+        stage.trace.add(self.now(), seat, &part.path, outcome);
         if ended == Ended::Error {
             let reason = reason.unwrap_or("error");
             stage.metrics.error(part.row(), reason, seat.id, &part.path, || self.soldier.tail());

@@ -38,6 +38,7 @@ pub mod stage;
 pub mod suite;
 pub mod summary;
 pub mod talk;
+pub mod trace;
 pub mod tree;
 pub mod wanted;
 

@@ -190,6 +190,8 @@ pub struct Finished {
     pub reason: String,
     /// Of what happened, in virtual time.
     pub digest: Option<String>,
+    /// Every step, if that was asked for.
+    pub trace: Option<String>,
 }
 
 impl Run {
@@ -279,8 +281,9 @@ impl Run {
         if let Some(sandbox) = self.sandbox.take() {
             sandbox.end().await;
         }
-        let digest = self.job.is_virtual.then(|| self.stage.digest.text());
-        Ok(Finished { document, played, verdict, code, reason, digest })
+        let digest = self.job.is_virtual.then(|| self.stage.trace.digest());
+        let trace = self.stage.trace.text();
+        Ok(Finished { document, played, verdict, code, reason, digest, trace })
     }
 
     /// Counts by the second, and watches the generator.

@@ -2,7 +2,6 @@
 //! down, and how fast all of it may go.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,7 +12,7 @@ use crate::army::ears::Switchboard;
 use crate::army::log::RunLog;
 use crate::army::metrics::Metrics;
 use crate::army::promises::Ledger;
-use crate::army::soldier::Seat;
+use crate::army::trace::Trace;
 use crate::clock::Clock;
 use crate::dynamo::{Dynamo, Usage};
 use crate::shared::{SharedData, SharedError, Who};
@@ -39,6 +38,8 @@ pub struct Options {
     pub warmup: Duration,
     /// How many slots there are: what `size: all` means.
     pub slots: u32,
+    /// Every step is kept, to be written to a file.
+    pub trace: bool,
 }
 
 impl Default for Options {
@@ -53,6 +54,7 @@ impl Default for Options {
             max_rate: None,
             warmup: Duration::ZERO,
             slots: 1,
+            trace: false,
         }
     }
 }
@@ -73,7 +75,7 @@ pub struct Stage {
     pub shared: SharedData,
     /// Where it is kept.
     shared_store: Dynamo,
-    pub digest: Digest,
+    pub trace: Trace,
     pacer: Option<Pacer>,
     next_id: AtomicU64,
     servers: Mutex<BTreeMap<Id, String>>,
@@ -111,7 +113,7 @@ impl Stage {
             began: Instant::now(),
             shared,
             shared_store,
-            digest: Digest::default(),
+            trace: Trace::new(options.trace),
             pacer: options.max_rate.map(Pacer::new),
             next_id: AtomicU64::new(0),
             servers: Mutex::default(),
@@ -198,23 +200,5 @@ impl Pacer {
         let mine = (*next).max(Instant::now());
         *next = mine + self.every;
         mine
-    }
-}
-
-/// What happened in a run, as one number that does not depend on the order of what happens at the same time.
-#[derive(Default)]
-pub struct Digest(AtomicU64);
-
-impl Digest {
-    /// A step of a soldier.
-    pub fn add(&self, at: Duration, seat: &Seat, path: &str, outcome: &str) {
-        // Without keys: the same in every process.
-        let mut hasher = DefaultHasher::new();
-        (at.as_millis(), seat.slot, seat.life, path, outcome).hash(&mut hasher);
-        self.0.fetch_add(hasher.finish(), Ordering::Relaxed);
-    }
-
-    pub fn text(&self) -> String {
-        format!("{:016x}", self.0.load(Ordering::Relaxed))
     }
 }

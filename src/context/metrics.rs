@@ -102,7 +102,7 @@ impl Collector for SharedMetrics {
         numbers(&mut encoder, "shared_takeovers", help, COUNTER, counts(&stats.taken_over), kind)?;
         let held =
             encoder.encode_descriptor("shared_lock_hold_seconds", "Time locks were held", None, COUNTER)?;
-        ConstCounter::new(stats.lock_held.as_secs_f64()).encode(held)?;
+        ConstCounter::new(stats.lock_holds.total().as_secs_f64()).encode(held)?;
         let help = "Callers that wait for a lock";
         let queue = encoder.encode_descriptor("shared_lock_queue", help, None, MetricType::Gauge)?;
         ConstGauge::new(stats.lock_queue as f64).encode(queue)

@@ -46,7 +46,11 @@ pub async fn engine(tables: &[TableSpec]) -> Embedded {
 
 /// A handle to an engine as another process would have it, with faults of its own on the way.
 pub fn over(engine: &Embedded, clock: Clock, faults: &Faults) -> Dynamo {
+    in_process(SharedHttpClient::new(engine.clone()), &impatient(clock, faults))
+}
+
+/// How such a handle is made.
+pub(crate) fn impatient(clock: Clock, faults: &Faults) -> StoreConfig {
     let (faults, patience) = (Some(faults.clone()), IMPATIENT);
-    let config = StoreConfig { clock, faults, patience, ..StoreConfig::new(Store::Memory) };
-    in_process(SharedHttpClient::new(engine.clone()), &config)
+    StoreConfig { clock, faults, patience, ..StoreConfig::new(Store::Memory) }
 }

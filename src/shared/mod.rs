@@ -57,7 +57,7 @@ pub use hold::{CheckedOut, PERMITS_MAX, POOL_MAX, Permit};
 pub use lease::{Fenced, Held, Lease, LeaseError, LeaseOptions, Released, TTL_MAX, TTL_MIN, WAIT_MAX};
 pub use list::{Entry, Kind};
 pub use run::{ConfigError, RunConfig, Slot};
-pub use stats::SharedStats;
+pub use stats::{SharedStats, Times};
 pub use wait::WaitError;
 
 use hub::Hub;

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use hdrhistogram::Histogram;
 use tokio::time::Instant;
 
 use crate::shared::hub::{Hub, locked};
@@ -28,11 +29,41 @@ pub struct SharedStats {
     pub lost: BTreeMap<&'static str, u64>,
     /// Leases that were taken over from somebody who did not come back.
     pub taken_over: BTreeMap<&'static str, u64>,
+    /// How long each waited who got a lock.
+    pub lock_waits: Times,
     /// For how long locks were held that were released or lost.
-    pub lock_held: Duration,
+    pub lock_holds: Times,
     /// Callers that wait for a lock.
     pub lock_queue: usize,
 }
+
+/// How long something took each time; nothing is kept before the first.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Times(Option<Histogram<u64>>);
+
+impl Times {
+    fn note(&mut self, time: Duration) {
+        // Two digits, in 20 KB.
+        let all = self.0.get_or_insert_with(|| {
+            Histogram::new_with_bounds(1, LONGEST_MICROS, 2).expect("bounds and digits are sound")
+        });
+        all.saturating_record(u64::try_from(time.as_micros()).unwrap_or(LONGEST_MICROS));
+    }
+
+    /// What this share of all did not take longer than; zero where there were none.
+    pub fn quantile(&self, share: f64) -> Duration {
+        Duration::from_micros(self.0.as_ref().map_or(0, |all| all.value_at_quantile(share)))
+    }
+
+    /// All of them together, to the digits that are kept.
+    pub fn total(&self) -> Duration {
+        let all = self.0.as_ref().map_or(0.0, |all| all.mean() * all.len() as f64);
+        Duration::from_secs_f64(all / 1_000_000.0)
+    }
+}
+
+/// An hour: whatever took longer counts as that.
+const LONGEST_MICROS: u64 = 3_600_000_000;
 
 /// Where the numbers are kept.
 #[derive(Debug, Default)]
@@ -68,13 +99,16 @@ impl Book {
     }
 
     pub fn lock_held(&self, time: Duration) {
-        locked(&self.0).lock_held += time;
+        locked(&self.0).lock_holds.note(time);
     }
 
     fn op(&self, op: &'static str, outcome: &'static str, time: Duration) {
         let mut stats = locked(&self.0);
         *stats.ops.entry((op, outcome)).or_default() += 1;
         *stats.waited.entry(op).or_default() += time;
+        if (op, outcome) == ("lock", "done") {
+            stats.lock_waits.note(time);
+        }
     }
 }
 

@@ -381,7 +381,7 @@ root: { sequence: [ { deal: { list: users, into: user } }, { deal: { list: users
 }
 
 #[tokio::test]
-async fn the_same_seed_gives_the_same_digest() {
+async fn the_same_seed_gives_the_same_trace() {
     let tree = "
 lists: { users: { each: \"user{{n}}\", count: 20 } }
 root:
@@ -401,17 +401,19 @@ root:
             - { weight: 1, do: { succeed_rate: 50% } }
             - { weight: 1, do: { with_permit: { name: p, max: 2, do: { think: 1s..9s } } } }
 ";
-    let digest = |seed| async move {
+    let traced = |seed| async move {
         let mut job = job(tree, 20);
-        job.options.seed = seed;
+        (job.options.seed, job.options.trace) = (seed, true);
         let finished = done(job).await;
         assert_eq!(finished.code, 0, "{}", finished.reason);
         assert!(finished.document.actions["think"].service.p95.is_none(), "latencies mean nothing here");
-        finished.digest.unwrap()
+        (finished.digest.unwrap(), finished.trace.unwrap())
     };
-    let (first, again, other) = (digest(7).await, digest(7).await, digest(8).await);
+    let (first, again, other) = (traced(7).await, traced(7).await, traced(8).await);
     assert_eq!(first, again);
-    assert_ne!(first, other);
+    assert!(first.0 != other.0 && first.1 != other.1);
+    // Twenty people, each twenty times through the loop, and what is around it.
+    assert!(first.1.lines().count() > 20 * 20, "{}", first.1);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use crate::child::{Mneme, mneme, outcome};
+use crate::child::{Mneme, mneme, outcome, signal};
 use crate::harness::PATIENCE;
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -25,6 +25,11 @@ fn folder(trees: &[(&str, &str)]) -> tempfile::TempDir {
     folder
 }
 
+/// What a run has written to `run.json`.
+fn document(folder: &tempfile::TempDir) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(folder.path().join("run.json")).unwrap()).unwrap()
+}
+
 const REMEMBER: &str = "
 root:
   sequence:
@@ -44,8 +49,7 @@ async fn the_bot_in_another_process_keeps_its_promises() {
     let (status, out, err) = outcome(command).await;
     assert_eq!(status.code(), Some(0), "{out}\n{err}");
     println!("{out}");
-    let document: Value =
-        serde_json::from_str(&std::fs::read_to_string(folder.path().join("run.json")).unwrap()).unwrap();
+    let document = document(&folder);
     assert_eq!(document["actions"]["memory.remember"]["success_count"], bots);
     assert_eq!(document["promises"], json!({"made": bots, "kept": bots, "broken": 0, "unanswered": 0}));
     assert!(out.contains(&format!("promises {bots} of {bots}")), "{out}");
@@ -82,19 +86,48 @@ async fn the_report_counts_what_the_bot_counts() {
     run.says("20 bots").await;
     let (status, written) = run.terminate().await;
     assert_eq!(status.code(), Some(130), "{written:?}");
-    let document: Value =
-        serde_json::from_str(&std::fs::read_to_string(folder.path().join("run.json")).unwrap()).unwrap();
+    let document = document(&folder);
     assert_eq!((counted, &document["actions"]["memory.remember"]["runs"]), (20, &json!(20)));
     assert_eq!((&document["promises"]["made"], &document["promises"]["kept"]), (&json!(20), &json!(20)));
+}
+
+/// The bot under test stands still between two lines of progress, five seconds: whoever came meanwhile waited.
+#[tokio::test]
+async fn a_bot_that_sleeps_costs_what_it_costs() {
+    let folder = folder(&[("recall", "root: { memory.recall: { key: tea, missing: ok } }")]);
+    let mut command = army(folder.path(), ["run", "--tree", "recall", "--arrival", "20/s", "--arrival-even"]);
+    command.args(["--duration", "16s", "--progress", "plain", "--bot-process", "bot", "--json", "run.json"]);
+    command.args(["--grace", "60s"]);
+    let mut run = Mneme::start(command);
+    run.says("bots").await;
+    let bot = run.child();
+    signal(bot, "STOP").await;
+    run.says("bots").await;
+    signal(bot, "CONT").await;
+    let (status, written) = run.ended().await;
+    assert_eq!(status.code(), Some(0), "{written:?}");
+    let document = document(&folder);
+    let recall = &document["actions"]["memory.recall"];
+    assert!(recall["runs"].as_u64().unwrap() > 250, "nobody waited with coming: {recall}");
+    // A hundred of some three hundred came while it slept, and half of them waited more than half of that.
+    for clock in ["service", "response"] {
+        assert!(recall[clock]["p90"].as_f64().unwrap() > 1_000.0, "{clock}: {recall}");
+    }
 }
 
 #[tokio::test]
 async fn a_long_lock_is_reported() {
     let tree = "root: { with_lock: { key: slow, ttl: 1s, do: { wait: 400ms } } }";
     let folder = folder(&[("slow", tree)]);
-    let command = army(folder.path(), ["run", "--tree", "slow", "--no-bot", "--n", "6", "--iterations", "1"]);
+    let mut command =
+        army(folder.path(), ["run", "--tree", "slow", "--no-bot", "--n", "6", "--iterations", "1"]);
+    command.args(["--json", "run.json"]);
     let (status, out, err) = outcome(command).await;
     assert_eq!(status.code(), Some(0), "{out}\n{err}");
+    // Six one after the other: the last has waited for five.
+    let lock = document(&folder)["shared"]["lock"].clone();
+    assert!(lock["hold_p99"].as_f64().unwrap() > 390.0, "{lock}");
+    assert!(lock["wait_p99"].as_f64().unwrap() > 1_950.0, "{lock}");
     assert!(format!("{out}{err}").contains("a lock is held for long"), "{out}\n{err}");
     assert!(out.contains("with_lock") && !out.contains("errored"), "nobody dies of waiting: {out}");
 }

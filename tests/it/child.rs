@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{ExitStatus, Output, Stdio};
 
+use sysinfo::{Pid, Process, ProcessesToUpdate, System};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
@@ -110,10 +111,20 @@ impl Mneme {
 
     /// Sends it a signal.
     pub async fn signal(&self, name: &str) {
-        let id = self.id();
-        // The shell has a `kill` of its own wherever there is one.
-        let status = Command::new("sh").args(["-c", &format!("kill -{name} {id}")]).status().await;
-        assert!(status.expect("there is a shell").success());
+        signal(self.id(), name).await;
+    }
+
+    /// The process that it has started, by its id.
+    pub fn child(&self) -> u32 {
+        let mut system = System::new();
+        system.refresh_processes(ProcessesToUpdate::All, true);
+        let parent = Some(Pid::from_u32(self.id()));
+        // Threads are listed as well.
+        let is_child = |process: &&Process| process.parent() == parent && process.thread_kind().is_none();
+        let children: Vec<u32> =
+            system.processes().values().filter(is_child).map(|process| process.pid().as_u32()).collect();
+        assert_eq!(children.len(), 1, "{children:?}");
+        children[0]
     }
 
     /// Waits until it has ended by itself.
@@ -122,6 +133,13 @@ impl Mneme {
         while self.line().await.is_some() {}
         (status, self.written)
     }
+}
+
+/// Sends a process a signal.
+pub async fn signal(id: u32, name: &str) {
+    // The shell has a `kill` of its own wherever there is one.
+    let status = Command::new("sh").args(["-c", &format!("kill -{name} {id}")]).status().await;
+    assert!(status.expect("there is a shell").success());
 }
 
 async fn forward(pipe: impl AsyncRead + Unpin, lines: mpsc::UnboundedSender<String>) {

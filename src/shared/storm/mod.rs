@@ -6,6 +6,8 @@
 //! for longer than its leases, or crashes for good. Time is virtual and everything runs on one thread, so that
 //! a seed is one schedule: `STORM_SEEDS=17..18` runs it again, `MNEME_ROUNDS=20` runs twenty times as many.
 //!
+//! `MNEME_TEST_ENDPOINT` has them on the engine at that address: virtual time stands still while that answers.
+//!
 //! A storm that finds nothing proves little, so each [`Rule`] of the protocols is also taken away in turn, and
 //! the storm must find what is wrong then: see [`finds`].
 
@@ -16,6 +18,7 @@ use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::time::Duration;
 
+use aws_sdk_dynamodb::config::SharedHttpClient;
 use futures::FutureExt;
 use futures::future::{LocalBoxFuture, join_all};
 use rand::rngs::StdRng;
@@ -24,9 +27,10 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Timestamp};
-use crate::dynamo::embedded::Embedded;
+use crate::dynamo::Dynamo;
+use crate::dynamo::connect::{StoreConfig, in_process};
 use crate::dynamo::faults::{Faults, Rates};
-use crate::dynamo::testing::{engine_at_once, over};
+use crate::dynamo::testing::{engine_at_once, impatient};
 use crate::shared::items::Rule;
 use crate::shared::{SharedData, SharedOptions, Space, TABLES};
 use crate::tasks::Tasks;
@@ -37,6 +41,7 @@ mod create;
 mod deal;
 mod hold;
 mod lease;
+mod remote;
 
 /// How many schedules may pass before a broken rule is found. Those with the rarest cause need two losses at
 /// the same write.
@@ -65,7 +70,7 @@ pub(crate) use must;
 
 /// What one schedule happens in.
 pub struct World {
-    engine: Embedded,
+    engine: Engine,
     pub space: Space,
     pub processes: Vec<Process>,
     chance: RefCell<StdRng>,
@@ -109,14 +114,14 @@ impl Weather {
 }
 
 impl World {
-    fn new(engine: &Embedded, seed: u64, weather: Weather) -> Rc<Self> {
+    fn new(engine: &Engine, seed: u64, weather: Weather) -> Rc<Self> {
         let mut chance = StdRng::seed_from_u64(seed);
         let number = SCHEDULES.replace(SCHEDULES.get() + 1);
         let space = Space::Run(format!("{number}-{seed}"));
         let processes = (0..weather.processes).map(|_| {
             let faults = Faults::new();
             let skew = weather.skew.mul_f64(chance.random_range(0.0..=1.0));
-            let dynamo = over(engine, Clock::running(START.plus(skew)), &faults);
+            let dynamo = engine.over(Clock::running(START.plus(skew)), &faults);
             faults.plan(chance.random(), weather.rates.times(chance.random_range(0..=2)));
             let options = SharedOptions { seed: Some(chance.random()), ..SharedOptions::default() };
             let shared = SharedData::open(dynamo, &Tasks::new(), space.clone(), options);
@@ -203,15 +208,42 @@ impl World {
     /// A process that starts when the storm is over.
     pub fn calm(&self) -> SharedData {
         let latest = Clock::running(START.plus(self.started.elapsed()));
-        let dynamo = over(&self.engine, latest, &Faults::new());
+        let dynamo = self.engine.over(latest, &Faults::new());
         let options = SharedOptions { seed: Some(1), ..SharedOptions::default() };
         SharedData::open(dynamo, &Tasks::new(), self.space.clone(), options)
     }
 }
 
+/// The engine of all schedules of a test. It answers on the caller's thread.
+#[derive(Clone)]
+struct Engine {
+    http: SharedHttpClient,
+    table_prefix: String,
+}
+
+impl Engine {
+    async fn here() -> Self {
+        Self { http: SharedHttpClient::new(engine_at_once(TABLES).await), table_prefix: String::new() }
+    }
+
+    /// With tables of the test's own.
+    async fn at(url: &str) -> Self {
+        let table_prefix = format!("storm-{}-{}-", std::process::id(), fastrand::u64(..));
+        let engine = Self { http: SharedHttpClient::new(remote::Remote::new(url)), table_prefix };
+        let dynamo = engine.over(Clock::system(), &Faults::new());
+        dynamo.create_tables(TABLES).await.expect("a new prefix takes new tables");
+        engine
+    }
+
+    fn over(&self, clock: Clock, faults: &Faults) -> Dynamo {
+        let config = impatient(clock, faults);
+        in_process(self.http.clone(), &StoreConfig { table_prefix: self.table_prefix.clone(), ..config })
+    }
+}
+
 thread_local! {
     /// One engine for all schedules of a test, and how many there were: each has a space of its own.
-    static ENGINE: RefCell<Option<Embedded>> = const { RefCell::new(None) };
+    static ENGINE: RefCell<Option<Engine>> = const { RefCell::new(None) };
     static SCHEDULES: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
@@ -220,9 +252,12 @@ fn runtime() -> tokio::runtime::Runtime {
     runtime.expect("a runtime without IO needs nothing")
 }
 
-fn engine() -> Embedded {
+fn engine() -> Engine {
     let engine = ENGINE.with_borrow(Option::clone);
-    let engine = engine.unwrap_or_else(|| runtime().block_on(engine_at_once(TABLES)));
+    let engine = engine.unwrap_or_else(|| match std::env::var("MNEME_TEST_ENDPOINT") {
+        Ok(url) => runtime().block_on(Engine::at(&url)),
+        Err(_) => runtime().block_on(Engine::here()),
+    });
     ENGINE.set(Some(engine.clone()));
     engine
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
+use crate::backstage::Backstage;
 use crate::bans::Bans;
 use crate::cause::Cause;
 use crate::clock::{Clock, Timestamp};
@@ -618,6 +619,8 @@ pub struct Instance {
     pub prices: Prices,
     /// For `.status`: `embedded (data/mneme.db)`, `DynamoDB eu-central-1`.
     pub store: String,
+    /// Who hears how answers come about.
+    pub backstage: Backstage,
 }
 
 /// Dollars for a million request units.

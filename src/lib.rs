@@ -3,7 +3,7 @@
 //! The modules in reading order. `ARCHITECTURE.md` has the map and the reasons.
 //!
 //! - the ground: [`clock`], [`cause`], [`tasks`], [`config`], [`telemetry`],
-//!   [`finding`] (what an examination found)
+//!   [`finding`] (what an examination found), [`backstage`] (what happens behind an answer)
 //! - what is remembered: [`dynamo`] (typed records over the AWS SDK), [`history`] (head and revision in one
 //!   transaction), [`settings`], [`people`], [`counts`], [`due`] (what must happen later), [`shared`] (data
 //!   between bots), [`archive`] (files of records), [`tables`] (every table in one list)
@@ -18,6 +18,7 @@
 pub mod adopt;
 pub mod archive;
 pub mod army;
+pub mod backstage;
 pub mod bans;
 pub mod bot;
 pub mod calendar;

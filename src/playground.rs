@@ -13,10 +13,12 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use crate::backstage::Backstage;
 use crate::bot::{self, Exit};
 use crate::config::Shards;
 use crate::context::{Instance, Player};
 use crate::dynamo::connect::{Store, StoreConfig, connect};
+use crate::dynamo::faults::Faults;
 use crate::sim::{Simulator, World};
 use crate::tasks::Tasks;
 use crate::{run, tables, web};
@@ -55,7 +57,12 @@ async fn play(settings: Settings, stage: &Tasks, tasks: &Tasks) -> anyhow::Resul
         .with_context(|| format!("make the folder {}", settings.data_dir.display()))?;
     let chat = settings.data_dir.join("chat.json");
     let listener = listen(settings.address, settings.port, settings.any_port).await?;
-    let store = StoreConfig::new(Store::File(settings.data_dir.join("mneme.db")));
+    let (backstage, faults) = (Backstage::default(), Faults::new());
+    let store = StoreConfig {
+        backstage: Some(backstage.clone()),
+        faults: Some(faults.clone()),
+        ..StoreConfig::new(Store::File(settings.data_dir.join("mneme.db")))
+    };
     let (mut world, connected) = futures::try_join!(async { load(&chat) }, connect(store))?;
     // One person typing fast is not what rate limits are for.
     world.settings.rate_limits = false;
@@ -63,11 +70,13 @@ async fn play(settings: Settings, stage: &Tasks, tasks: &Tasks) -> anyhow::Resul
     let simulator = Simulator::start(world, any_free_port, stage).await?;
     let address = shown(listener.local_addr()?);
     connected.dynamo.create_tables(&tables::all()).await.context("create the tables")?;
-    stage.spawn("page", web::serve(listener, web::router(simulator.clone()), stage.shutdown()));
+    let page = web::router(simulator.clone(), backstage.clone(), faults);
+    stage.spawn("page", web::serve(listener, page, stage.shutdown()));
     stage.spawn("chat", keep(simulator.clone(), chat, stage.shutdown()));
     println!("\n  mneme is listening. Open  http://{address}  and say:  .remember meeting is tomorrow\n");
     let bot = bot_settings(&simulator);
-    run::join(&bot, connected, Instance { player: Player::Sim, ..settings.instance }, None, tasks).await
+    let instance = Instance { player: Player::Sim, backstage, ..settings.instance };
+    run::join(&bot, connected, instance, None, tasks).await
 }
 
 /// How a bot of ours joins a simulated Discord: as it would join the real one.

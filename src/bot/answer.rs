@@ -163,6 +163,10 @@ impl Bot {
             Err(_) => (Outcome::Error, "error"),
         };
         self.services.metrics.command(owed.name, label);
+        self.services.instance.backstage.tell("worked", || {
+            let units = json!({"read": units.read, "write": units.write});
+            json!({"command": owed.name, "outcome": label, "units": units})
+        });
         if let Some(name) = owed.counted_as() {
             stats::ended(&self.services, &owed.cause, name, outcome, units);
         }

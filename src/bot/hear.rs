@@ -67,6 +67,10 @@ impl Bot {
             return;
         }
         let turn = self.lanes.place(lane, event);
+        self.tell(
+            "heard",
+            || json!({"kind": "message", "person": lane.1.to_string(), "text": message.content}),
+        );
         let place = self.place(&message, me);
         let settings = self.settings_of(lane.0).await;
         let prefix = self.prefix_of(&settings);
@@ -77,6 +81,14 @@ impl Bot {
             direct: message.guild_id.is_none(),
         };
         let entry = enter(&message.content, &address);
+        self.tell("entered", || {
+            let door = match &entry {
+                Entry::Chat => "Chat".to_owned(),
+                Entry::Words(door, _) => format!("{door:?}"),
+                Entry::Again(_) => format!("{:?}", Door::Prefix),
+            };
+            json!({"door": door})
+        });
         if entry == Entry::Chat {
             return;
         }
@@ -305,6 +317,9 @@ impl Bot {
         if !self.is_fresh(seen.id.get()) {
             return turn.leave_to_first();
         }
+        self.tell("heard", || json!({"kind": "interaction", "person": lane.1.to_string(), "text": ask.name}));
+        let door = if ask.command.is_some() { Door::Slash } else { Door::Control };
+        self.tell("entered", || json!({"door": format!("{door:?}")}));
         let cause = Cause::new(seen.id.get(), lane.0, lane.1);
         let settings = self.settings_of(lane.0).await;
         let prefix = self.prefix_of(&settings);
@@ -337,7 +352,7 @@ impl Bot {
             services: self.services.clone(),
             cause: cause.clone(),
             caller,
-            door: if ask.command.is_some() { Door::Slash } else { Door::Control },
+            door,
             channel_id: seen.channel.get(),
             prefix,
             settings,
@@ -397,10 +412,16 @@ impl Bot {
             && permissions::check(command.into(), caller, &settings, server_id != 0, "").is_ok()
     }
 
+    /// Tells those who look behind the scenes.
+    fn tell(&self, what: &'static str, data: impl FnOnce() -> Json) {
+        self.services.instance.backstage.tell(what, data);
+    }
+
     fn is_fresh(&self, event: u64) -> bool {
         match self.ring.take(event, self.services.clock.now()) {
             Fresh::Yes => true,
             Fresh::Repeated => {
+                self.tell("repeated", || Json::Null);
                 self.services.metrics.events_repeated.inc();
                 false
             }

@@ -123,6 +123,7 @@ impl Sender {
             services.metrics.unspoken.inc();
             return Sent::Forbidden;
         }
+        tell_sending(services, "message", &body);
         if let Some(pacing) = &self.pacing {
             pacing.before_message(channel_id).await;
         }
@@ -226,6 +227,7 @@ impl Sender {
         files: &[File],
     ) -> Sent<()> {
         let (id, token) = interaction;
+        tell_sending(services, "callback", body);
         let deadline = received + CALLBACK_LIMIT;
         let mut lost = false;
         loop {
@@ -264,6 +266,7 @@ impl Sender {
         body: &Value,
         files: &[File],
     ) -> Sent<Message> {
+        tell_sending(services, "edit", body);
         let deadline = Instant::now() + EDIT_LIMIT;
         let call =
             || services.discord.http.edit_original_interaction_response(token, body, attachments(files));
@@ -278,6 +281,7 @@ impl Sender {
         body: &Value,
         files: &[File],
     ) -> Sent<Message> {
+        tell_sending(services, "follow_up", body);
         let deadline = Instant::now() + EDIT_LIMIT;
         let call = || services.discord.http.create_followup_message(token, body, attachments(files));
         self.attempts(services, "follow_up", Repeat::WhenCertain, deadline, EDIT_LIMIT, call).await.into()
@@ -368,6 +372,17 @@ pub fn addressed(mut body: Value, nonce: String, reply_to: Option<u64>) -> Value
     body
 }
 
+/// The body alone: the token of an interaction stands in the address.
+fn tell_sending(services: &Services, route: &'static str, body: &Value) {
+    services.instance.backstage.tell("sending", || json!({"route": route, "body": body}));
+}
+
+/// Counts an attempt at a call, and what it was answered with; 0 is no answer.
+fn note_status(services: &Services, route: &'static str, status: u16) {
+    services.metrics.request(route, status);
+    services.instance.backstage.tell("sent", || json!({"route": route, "status": status}));
+}
+
 fn jitter(pause: Duration, share: std::ops::Range<f64>) -> Duration {
     pause.mul_f64(rand::rng().random_range(share))
 }
@@ -421,11 +436,11 @@ impl Sender {
     ) -> Try<T> {
         let error = match result {
             Err(_) => {
-                services.metrics.request(route, 0);
+                note_status(services, route, 0);
                 return Try::Unknown;
             }
             Ok(Ok(done)) => {
-                services.metrics.request(route, 200);
+                note_status(services, route, 200);
                 return Try::Ok(done);
             }
             Ok(Err(error)) => error,
@@ -434,7 +449,7 @@ impl Sender {
         match error {
             serenity::Error::Http(HttpError::UnsuccessfulRequest(response)) => {
                 let status = response.status_code.as_u16();
-                services.metrics.request(route, status);
+                note_status(services, route, status);
                 match status {
                     429 => Try::Limited,
                     500.. => Try::Unknown,
@@ -451,13 +466,13 @@ impl Sender {
                 }
             }
             serenity::Error::Http(HttpError::Request(error)) => {
-                services.metrics.request(route, 0);
+                note_status(services, route, 0);
                 debug!(route, %error, "no answer from Discord");
                 if error.is_connect() { Try::NotConnected } else { Try::Unknown }
             }
             // The call succeeded, but its body could not be read: it may have been cut.
             other => {
-                services.metrics.request(route, 0);
+                note_status(services, route, 0);
                 debug!(route, error = %other, "an answer of Discord could not be read");
                 Try::Unknown
             }

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
+use crate::backstage;
 use crate::bot::{Bot, Connection, hear, watchdog};
 use crate::commands::privacy;
 use crate::dynamo;
@@ -244,13 +245,15 @@ impl EventHandler for Handler {
         let _job = self.bot.commands.job();
         // It would make the shard look open while the command runs: see `close`.
         drop(gateway);
-        self.bot.on_message(message, Instant::now()).await;
+        let event = message.id.get();
+        backstage::during(event, self.bot.on_message(message, Instant::now())).await;
     }
 
     async fn interaction_create(&self, gateway: Gateway, interaction: Interaction) {
         let _job = self.bot.commands.job();
         drop(gateway);
-        self.bot.on_interaction(interaction, Instant::now()).await;
+        let event = interaction.id().get();
+        backstage::during(event, self.bot.on_interaction(interaction, Instant::now())).await;
     }
 }
 

@@ -24,9 +24,11 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_smithy_http_client::tls;
 use tokio::time::timeout;
 
+use crate::backstage::Backstage;
 use crate::clock::Clock;
 use crate::dynamo::embedded::Embedded;
 use crate::dynamo::faults::Faults;
+use crate::dynamo::tap::tapped;
 use crate::dynamo::{CONFIRM_FOR, Client, Dynamo, Patience};
 
 /// Looking for a region, or for credentials: a container or an instance answers in milliseconds.
@@ -65,18 +67,32 @@ pub struct StoreConfig {
     pub clock: Clock,
     /// What may happen on the way to the store, for the playground and for tests.
     pub faults: Option<Faults>,
+    /// Who hears what the store is asked; for the playground.
+    pub backstage: Option<Backstage>,
     pub patience: Patience,
 }
 
 impl StoreConfig {
     pub fn new(store: Store) -> Self {
         let patience = Patience::DEFAULT;
-        Self { store, table_prefix: String::new(), clock: Clock::system(), faults: None, patience }
+        Self {
+            store,
+            table_prefix: String::new(),
+            clock: Clock::system(),
+            faults: None,
+            backstage: None,
+            patience,
+        }
     }
 
-    fn with_faults(&self, http: SharedHttpClient) -> SharedHttpClient {
-        match &self.faults {
+    /// What is lost on the way is heard as lost: so the tap is around the faults.
+    fn around(&self, http: SharedHttpClient) -> SharedHttpClient {
+        let http = match &self.faults {
             Some(faults) => faults.around(http),
+            None => http,
+        };
+        match &self.backstage {
+            Some(backstage) => tapped(http, backstage.clone()),
             None => http,
         }
     }
@@ -162,7 +178,7 @@ pub(crate) fn in_process(http: SharedHttpClient, config: &StoreConfig) -> Dynamo
     let timeout = TimeoutConfig::builder().operation_timeout(EMBEDDED_TIMEOUT).build();
     let builder = Builder::new()
         .behavior_version(BehaviorVersion::latest())
-        .http_client(config.with_faults(http))
+        .http_client(config.around(http))
         .region(Region::new(LOCAL_REGION))
         .endpoint_url("http://embedded.invalid")
         .credentials_provider(local_credentials())
@@ -182,7 +198,7 @@ fn remote(sdk: &aws_config::SdkConfig, config: &StoreConfig, description: String
         .operation_timeout(config.patience.request)
         .build();
     let http = sdk.http_client().expect("`endpoint` and `usual_chain` give one");
-    let builder = Builder::from(sdk).http_client(config.with_faults(http)).timeout_config(timeouts);
+    let builder = Builder::from(sdk).http_client(config.around(http)).timeout_config(timeouts);
     let way = Way {
         endpoint: sdk.endpoint_url().map(str::to_owned),
         region: sdk.region().map(ToString::to_string),

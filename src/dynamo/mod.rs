@@ -38,6 +38,7 @@ pub mod schema;
 #[cfg(test)]
 pub(crate) mod storm;
 mod table;
+mod tap;
 pub mod testing;
 mod transaction;
 mod trouble;

@@ -30,6 +30,7 @@ const ASSETS: &[Asset] = assets! {
     "chat.css": "text/css; charset=utf-8",
     "icon.svg": "image/svg+xml",
     "chat.js": SCRIPT,
+    "backstage.js": SCRIPT,
     "client.js": SCRIPT,
     "commands.js": SCRIPT,
     "composer.js": SCRIPT,
@@ -45,6 +46,7 @@ const ASSETS: &[Asset] = assets! {
     "slash.js": SCRIPT,
     "suggestions.js": SCRIPT,
     "timeline.js": SCRIPT,
+    "tour.js": SCRIPT,
     "words.js": SCRIPT,
 };
 
@@ -89,8 +91,8 @@ mod tests {
 
     /// The page is one small download, not an application to be built: what goes over the wire, and what is
     /// written, comments included.
-    const SENT_BYTES_MAX: usize = 60_000;
-    const WRITTEN_BYTES_MAX: usize = 180_000;
+    const SENT_BYTES_MAX: usize = 70_000;
+    const WRITTEN_BYTES_MAX: usize = 210_000;
 
     fn text(asset: &Asset) -> &'static str {
         std::str::from_utf8(asset.bytes).unwrap()

@@ -1,8 +1,15 @@
 //! The server side of the chat page: a socket for each person looking, and the files they exchange.
 //!
 //! The server sends `{"t": "VIEW", "d": view}` first and then what the person's client sees. The page sends
-//! `{"id", "act"}`, `{"id", "messages": {channel, before, limit}}` or `{"id", "view": {}}` and gets
-//! `{"id", "ok"}` or `{"id", "error"}`. One task serves a socket, so that answers and events keep their order.
+//! `{"id", "act"}`, `{"id", "messages": {channel, before, limit}}`, `{"id", "view": {}}`,
+//! `{"id", "backstage": on}` or `{"id", "make": {switch, on}}` and gets `{"id", "ok"}` or `{"id", "error"}`.
+//! `STEP` is something that happened behind an answer, `SWITCHES` what is made to go wrong. One task serves a
+//! socket, so that answers and events keep their order.
+//!
+//! A page costs its task and its socket, whatever it looks at: events wait in queues that all pages share, and a
+//! page that is behind is told how much it missed.
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
@@ -12,21 +19,47 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Semaphore, broadcast, watch};
 
+use crate::backstage::{Backstage, Step};
 use crate::sim::{Act, Simulator};
+use crate::web::mischief::{Mischief, Switches, Wanted};
 
 /// A message with the files that the page lets through, in base64, fits; more is a mistake.
 const FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// What a socket reads and writes at a time. Every open page has two of these; a longer frame takes its own room
+/// while it is on its way.
+const BUFFER_BYTES: usize = 8 * 1024;
+
 /// Messages in one answer: what Discord gives at most.
 const PAGE_MAX: usize = 100;
 
-pub(super) fn routes(simulator: Simulator) -> Router {
+/// Pages that may be open at a time. Each costs a task, a socket and what is on its way.
+const PAGES_MAX: usize = 1_000;
+
+/// What the pages show.
+#[derive(Clone)]
+pub(super) struct Stage {
+    pub simulator: Simulator,
+    pub backstage: Backstage,
+    pub mischief: Mischief,
+    places: Arc<Semaphore>,
+}
+
+impl Stage {
+    pub fn new(simulator: Simulator, backstage: Backstage, mischief: Mischief) -> Self {
+        Self { simulator, backstage, mischief, places: Arc::new(Semaphore::new(PAGES_MAX)) }
+    }
+}
+
+pub(super) fn routes(stage: Stage) -> Router {
     // The simulator is on this machine; a proxy of the environment is not for it.
     let files = reqwest::Client::builder().no_proxy().build().expect("the options are constants");
     Router::new()
-        .route("/ws", any(open).with_state(simulator.clone()))
-        .route("/attachments/{*path}", get(attachment).with_state((simulator, files)))
+        .route("/ws", any(open).with_state(stage.clone()))
+        .route("/attachments/{*path}", get(attachment).with_state((stage.simulator, files)))
 }
 
 #[derive(Deserialize)]
@@ -35,15 +68,18 @@ struct Who {
     person: Option<u64>,
 }
 
-async fn open(
-    State(simulator): State<Simulator>,
-    Query(who): Query<Who>,
-    upgrade: WebSocketUpgrade,
-) -> Response {
-    let Some(person) = speaker(&simulator, who.person) else {
+async fn open(State(stage): State<Stage>, Query(who): Query<Who>, upgrade: WebSocketUpgrade) -> Response {
+    let Some(person) = speaker(&stage.simulator, who.person) else {
         return (StatusCode::NOT_FOUND, "There is nobody to speak as.\n").into_response();
     };
-    upgrade.max_message_size(FRAME_BYTES_MAX).on_upgrade(move |socket| serve(simulator, person, socket))
+    let Ok(place) = stage.places.clone().try_acquire_owned() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "Too many pages are open.\n").into_response();
+    };
+    let upgrade = upgrade.read_buffer_size(BUFFER_BYTES).write_buffer_size(BUFFER_BYTES);
+    upgrade.max_message_size(FRAME_BYTES_MAX).on_upgrade(move |socket| async move {
+        serve(stage, person, socket).await;
+        drop(place);
+    })
 }
 
 /// The person asked for, or the first there is: then the page learns from the view who that is.
@@ -55,16 +91,20 @@ fn speaker(simulator: &Simulator, wanted: Option<u64>) -> Option<u64> {
 }
 
 /// Serves one page until it goes away, or the simulator does.
-async fn serve(simulator: Simulator, person: u64, mut socket: WebSocket) {
+async fn serve(stage: Stage, person: u64, mut socket: WebSocket) {
     // Watching begins before the view is taken: an event in between is seen twice rather than not at all.
-    let mut seen = simulator.watch(person);
-    if !send(&mut socket, &json!({ "t": "VIEW", "d": simulator.view(person) })).await {
+    let mut seen = stage.simulator.watch(person);
+    let mut switches = stage.mischief.watch();
+    let mut steps = None;
+    let view = json!({ "t": "VIEW", "d": stage.simulator.view(person) });
+    let first = thrown(&mut switches);
+    if !send(&mut socket, &view).await || !send(&mut socket, &first).await {
         return;
     }
     loop {
         let frame = tokio::select! {
             frame = socket.recv() => match frame {
-                Some(Ok(Message::Text(text))) => answer(&simulator, person, &text),
+                Some(Ok(Message::Text(text))) => answer(&stage, person, &text, &mut steps),
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
                 _ => return,
             },
@@ -72,11 +112,31 @@ async fn serve(simulator: Simulator, person: u64, mut socket: WebSocket) {
                 Some(event) => event,
                 None => return,
             },
+            step = next_step(&mut steps) => step,
+            Ok(()) = switches.changed() => thrown(&mut switches),
         };
         if !send(&mut socket, &frame).await {
             return;
         }
     }
+}
+
+type Steps = Option<broadcast::Receiver<Arc<Step>>>;
+
+/// The next thing that happens behind the scenes; waits for ever where nobody asked for it.
+async fn next_step(steps: &mut Steps) -> Value {
+    loop {
+        let Some(heard) = steps else { return std::future::pending().await };
+        match heard.recv().await {
+            Ok(step) => return json!({ "t": "STEP", "d": &*step }),
+            Err(RecvError::Lagged(missed)) => return json!({ "t": "STEPS_MISSED", "d": {"missed": missed} }),
+            Err(RecvError::Closed) => *steps = None,
+        }
+    }
+}
+
+fn thrown(switches: &mut watch::Receiver<Switches>) -> Value {
+    json!({ "t": "SWITCHES", "d": *switches.borrow_and_update() })
 }
 
 /// False when the page has gone.
@@ -96,11 +156,18 @@ struct Asked {
 #[serde(rename_all = "snake_case")]
 enum What {
     Act(Act),
-    Messages { channel: String, before: Option<String>, limit: Option<usize> },
+    Messages {
+        channel: String,
+        before: Option<String>,
+        limit: Option<usize>,
+    },
     View {},
+    /// Whether to tell what happens behind the scenes.
+    Backstage(bool),
+    Make(Wanted),
 }
 
-fn answer(simulator: &Simulator, person: u64, text: &str) -> Value {
+fn answer(stage: &Stage, person: u64, text: &str, steps: &mut Steps) -> Value {
     let asked: Asked = match serde_json::from_str(text) {
         Ok(asked) => asked,
         // The id, if there is one, lets the page tell the person; without it nobody waits.
@@ -109,14 +176,20 @@ fn answer(simulator: &Simulator, person: u64, text: &str) -> Value {
             return json!({ "id": id, "error": format!("The page sent something odd: {error}") });
         }
     };
-    match carry_out(simulator, person, asked.what) {
+    match carry_out(stage, person, asked.what, steps) {
         Ok(value) => json!({ "id": asked.id, "ok": value }),
         Err(why) => json!({ "id": asked.id, "error": why }),
     }
 }
 
-fn carry_out(simulator: &Simulator, person: u64, what: What) -> Result<Value, String> {
+fn carry_out(stage: &Stage, person: u64, what: What, steps: &mut Steps) -> Result<Value, String> {
+    let simulator = &stage.simulator;
     match what {
+        What::Backstage(on) => {
+            *steps = on.then(|| stage.backstage.listen());
+            Ok(json!({}))
+        }
+        What::Make(wanted) => Ok(json!(stage.mischief.make(wanted))),
         What::Act(act) => simulator.act(person, act).map_err(|error| error.message),
         What::View {} => Ok(simulator.view(person)),
         What::Messages { channel, before, limit } => {
@@ -163,6 +236,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
+    use crate::dynamo::faults::Faults;
     use crate::sim::World;
     use crate::tasks::Tasks;
 
@@ -179,19 +253,55 @@ mod tests {
         (alice, channel)
     }
 
+    fn stage(simulator: &Simulator) -> Stage {
+        let mischief = Mischief::new(simulator.clone(), Faults::new());
+        Stage::new(simulator.clone(), Backstage::default(), mischief)
+    }
+
+    fn tell(simulator: &Simulator, person: u64, text: &str) -> Value {
+        answer(&stage(simulator), person, text, &mut None)
+    }
+
+    #[tokio::test]
+    async fn what_happens_behind_is_told_to_who_asks() {
+        let (simulator, _tasks) = playground().await;
+        let (stage, mut steps) = (stage(&simulator), None);
+        let alice = speaker(&simulator, None).unwrap();
+        answer(&stage, alice, r#"{"id": 1, "backstage": true}"#, &mut steps);
+        crate::backstage::during(5, async { stage.backstage.tell("worked", || json!({"n": 1})) }).await;
+        let step = next_step(&mut steps).await;
+        assert_eq!(
+            (&step["t"], &step["d"]["event"], &step["d"]["data"]["n"]),
+            (&"STEP".into(), &"5".into(), &1.into())
+        );
+        answer(&stage, alice, r#"{"id": 2, "backstage": false}"#, &mut steps);
+        assert!(steps.is_none());
+    }
+
+    #[tokio::test]
+    async fn switches_are_the_same_for_all_pages() {
+        let (simulator, _tasks) = playground().await;
+        let stage = stage(&simulator);
+        let mut other = stage.mischief.watch();
+        let asked = r#"{"id": 1, "make": {"switch": "away", "on": true}}"#;
+        let switches = json!({"away": true, "slow": false, "lost": false});
+        assert_eq!(answer(&stage, 0, asked, &mut None)["ok"], switches);
+        assert_eq!(thrown(&mut other)["d"], switches);
+    }
+
     #[tokio::test]
     async fn what_is_said_is_answered_and_can_be_read_again() {
         let (simulator, _tasks) = playground().await;
         let (alice, channel) = ids(&simulator);
         let said = json!({"id": 1, "act": {"act": "say", "channel": channel, "text": "hello"}});
-        let answered = answer(&simulator, alice, &said.to_string());
+        let answered = tell(&simulator, alice, &said.to_string());
         assert_eq!(answered["id"], 1);
         let message = &answered["ok"]["message"];
         let asked = json!({"id": 2, "messages": {"channel": channel, "limit": 5}});
-        let page = answer(&simulator, alice, &asked.to_string());
+        let page = tell(&simulator, alice, &asked.to_string());
         assert_eq!((&page["ok"][0]["id"], &page["ok"][0]["content"]), (message, &json!("hello")));
         let earlier = json!({"id": 3, "messages": {"channel": channel, "before": message}});
-        assert_eq!(answer(&simulator, alice, &earlier.to_string())["ok"], json!([]));
+        assert_eq!(tell(&simulator, alice, &earlier.to_string())["ok"], json!([]));
     }
 
     #[tokio::test]
@@ -204,11 +314,11 @@ mod tests {
             json!({"id": 9, "messages": {"channel": "general"}}),
             json!({"id": 9, "act": {"act": "say", "channel": channel, "text": ""}}),
         ] {
-            let answered = answer(&simulator, alice, &odd.to_string());
+            let answered = tell(&simulator, alice, &odd.to_string());
             assert_eq!(answered["id"], 9, "{odd}");
             assert!(answered["error"].is_string(), "{odd} got {answered}");
         }
-        assert!(answer(&simulator, alice, "not JSON")["error"].is_string());
+        assert!(tell(&simulator, alice, "not JSON")["error"].is_string());
     }
 
     #[tokio::test]
@@ -227,7 +337,8 @@ mod tests {
         let (simulator, tasks) = playground().await;
         let listener = tokio::net::TcpListener::bind(ANYWHERE).await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        tasks.spawn("page", crate::web::serve(listener, crate::web::router(simulator), tasks.shutdown()));
+        let router = crate::web::router(simulator, Backstage::default(), Faults::new());
+        tasks.spawn("page", crate::web::serve(listener, router, tasks.shutdown()));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         for (path, status) in
             [("/", 200), ("/assets/chat.js", 200), ("/assets/none.js", 404), ("/attachments/1/2/x.png", 404)]

@@ -8,6 +8,7 @@ mod assets;
 mod chat;
 mod health;
 mod local;
+mod mischief;
 mod probe;
 
 pub use health::{health, serve};
@@ -15,9 +16,13 @@ pub use probe::ask_health;
 
 use axum::Router;
 
+use crate::backstage::Backstage;
+use crate::dynamo::faults::Faults;
 use crate::sim::Simulator;
 
 /// The playground: the page at `/`, its parts below `/assets`, the socket at `/ws`, files at `/attachments`.
-pub fn router(simulator: Simulator) -> Router {
-    local::only(assets::routes().merge(chat::routes(simulator)))
+/// It shows what is told to `backstage`, and has switches for the faults on the way to the store.
+pub fn router(simulator: Simulator, backstage: Backstage, store: Faults) -> Router {
+    let mischief = mischief::Mischief::new(simulator.clone(), store);
+    local::only(assets::routes().merge(chat::routes(chat::Stage::new(simulator, backstage, mischief))))
 }

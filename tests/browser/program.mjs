@@ -31,7 +31,7 @@ export function startPlayground(folder) {
     hear(child.stderr);
     hear(child.stdout, (line) => {
       const address = /http:\/\/127\.0\.0\.1:\d+/.exec(line)?.[0];
-      if (address) resolve({ address, kill });
+      if (address) resolve({ address, kill, pid: child.pid });
     });
     child.once("error", (error) => fail(error.message));
     child.once("exit", (code, signal) => {

@@ -1,5 +1,6 @@
 // The page: puts the parts together, and owns the address, the keyboard and the notices.
 
+import { Backstage } from "./backstage.js";
 import { Client, EPHEMERAL, MANAGE_MESSAGES } from "./client.js";
 import { Composer } from "./composer.js";
 import { h, icon } from "./dom.js";
@@ -10,6 +11,7 @@ import { dots } from "./message.js";
 import { Sidebar, openSwitcher } from "./sidebar.js";
 import { Suggestions } from "./suggestions.js";
 import { Timeline } from "./timeline.js";
+import { Tour } from "./tour.js";
 import { oneLine, words } from "./words.js";
 
 /** How long a notice stays; the longest has about fifteen words. */
@@ -17,6 +19,9 @@ const NOTICE_MS = 6_000;
 
 /** How long a form waits for the application: it has three seconds, and the simulator is the judge. */
 const FORM_MS = 10_000;
+
+/** The drawers, and where the focus goes in each. */
+const DRAWERS = { places: "channels", people: "members", backstage: "backstage" };
 
 const REACTIONS = ["👍", "❤️", "😂", "🎉", "✨", "👀", "🤔", "✅"];
 
@@ -46,6 +51,8 @@ class Page {
       attach: part("attach"),
       picker: part("picker"),
     });
+    this.backstage = new Backstage(this, part("backstage"));
+    this.tour = new Tour(this);
     client.on("arrived", () => this.#arrive());
     client.on("place", () => this.#moved());
     client.on("view", () => this.#drawBar());
@@ -181,6 +188,7 @@ class Page {
         mine && !ephemeral ? { label: "Edit", icon: "pencil", hint: "E", run: () => this.edit(message) } : null,
         { label: "Copy text", icon: "copy", hint: "C", run: () => this.copy(message.content) },
         { label: "Copy ID", icon: "copy", run: () => this.copy(message.id) },
+        this.backstage.knows(message) ? { label: "Behind the scenes", icon: "eye", run: () => (this.toggleBackstage(true), this.backstage.show(message)) } : null,
         client.menuCommands.length && !ephemeral ? { heading: "Apps" } : null,
         ...(ephemeral ? [] : client.menuCommands.map((command) => ({ label: command.name, icon: "spark", run: () => this.attempt(client.menu(message, command)) }))),
         ephemeral ? { label: "Dismiss", icon: "close", run: () => client.dismiss(message) } : null,
@@ -262,7 +270,7 @@ class Page {
     this.closeDrawers();
     document.body.dataset.drawer = name;
     this.#fence();
-    part(name === "places" ? "channels" : "members").querySelector("[aria-current], button")?.focus();
+    part(DRAWERS[name]).querySelector("[aria-current], button")?.focus();
   }
 
   closeDrawers() {
@@ -274,21 +282,41 @@ class Page {
   #fence() {
     const open = document.body.dataset.drawer;
     part("places").inert = NARROW.matches && open !== "places";
-    part("people").inert = NO_MEMBERS.matches ? open !== "people" : document.body.classList.contains("no-members");
+    const backstage = document.body.classList.contains("with-backstage");
+    part("people").inert = NO_MEMBERS.matches ? open !== "people" : backstage || document.body.classList.contains("no-members");
+    part("backstage").inert = NO_MEMBERS.matches ? open !== "backstage" : !backstage;
     part("talk").inert = Boolean(open);
     part("open-places").setAttribute("aria-expanded", String(open === "places"));
     part("toggle-people").setAttribute("aria-expanded", String(!part("people").inert));
+    part("toggle-backstage").setAttribute("aria-expanded", String(!part("backstage").inert));
+    this.backstage.open = !part("backstage").inert;
+  }
+
+  /** The panel stands where the members are, or is a drawer. */
+  toggleBackstage(open = part("backstage").inert) {
+    if (open === !part("backstage").inert) return;
+    if (NO_MEMBERS.matches) return open ? this.openDrawer("backstage") : this.closeDrawers();
+    document.body.classList.toggle("with-backstage", open);
+    this.#fence();
+    if (!open && !part("talk").contains(document.activeElement)) part("toggle-backstage").focus();
+  }
+
+  #togglePeople() {
+    if (NO_MEMBERS.matches) return document.body.dataset.drawer === "people" ? this.closeDrawers() : this.openDrawer("people");
+    const { classList } = document.body;
+    // Two panels on the right leave no room to talk: the members take the place back.
+    if (classList.contains("with-backstage")) classList.remove("with-backstage", "no-members");
+    else classList.toggle("no-members");
+    this.#fence();
   }
 
   // The keyboard and the mouse.
 
   #listen() {
     part("open-places").addEventListener("click", () => this.openDrawer("places"));
-    part("toggle-people").addEventListener("click", () => {
-      if (NO_MEMBERS.matches) return document.body.dataset.drawer === "people" ? this.closeDrawers() : this.openDrawer("people");
-      document.body.classList.toggle("no-members");
-      this.#fence();
-    });
+    part("toggle-people").addEventListener("click", () => this.#togglePeople());
+    part("toggle-backstage").addEventListener("click", () => this.toggleBackstage());
+    part("start-tour").addEventListener("click", () => this.tour.start());
     part("shade").addEventListener("click", () => this.closeDrawers());
     part("open-switcher").addEventListener("click", () => openSwitcher(this));
     part("speaker").addEventListener("click", (event) => this.sidebar.peopleMenu(event.currentTarget));
@@ -338,7 +366,7 @@ class Page {
   }
 
   #key(event) {
-    if (document.querySelector("dialog[open]") || !this.client.view || event.defaultPrevented) return;
+    if (document.querySelector("dialog[open]") || !this.client.view || event.defaultPrevented || event.target.closest(".tour")) return;
     const control = event.ctrlKey || event.metaKey;
     if (control && event.key.toLowerCase() === "k") {
       event.preventDefault();
@@ -352,7 +380,7 @@ class Page {
     const message = this.timeline.focused();
     if (message && this.#messageKey(event, message)) return event.preventDefault();
     // Whatever else is typed, is meant for the input line.
-    if (control || event.altKey || event.key.length !== 1 || event.target.closest("input, textarea, select, .menu, summary")) return;
+    if (control || event.altKey || event.key.length !== 1 || event.target.closest("input, textarea, select, .menu, summary, .backstage")) return;
     if (event.key === " " && event.target.closest("button, a, [role=button]")) return;
     this.composer.focus();
   }

@@ -89,7 +89,12 @@ export class Client extends EventTarget {
   }
 
   act(name, fields) {
-    return this.#link.request({ act: { act: name, ...fields } });
+    return this.ask({ act: { act: name, ...fields } });
+  }
+
+  /** Anything else that the server answers. */
+  ask(body) {
+    return this.#link.request(body);
   }
 
   // Names, for mentions and headers.
@@ -322,6 +327,12 @@ export class Client extends EventTarget {
         return this.changed("modal", data);
       case "AUTOCOMPLETE":
         return this.changed("autocomplete", data);
+      case "STEP":
+        return this.changed("step", data);
+      case "STEPS_MISSED":
+        return this.changed("steps-missed");
+      case "SWITCHES":
+        return this.changed("switches", data);
       case "BOT_ONLINE":
         this.view.bot_online = data.online;
         return this.changed("connection");

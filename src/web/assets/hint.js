@@ -13,8 +13,7 @@ const EXAMPLES = [
 export function hint(page) {
   if (stored()) return null;
   const done = () => {
-    store();
-    page.timeline.foot = null;
+    leaveHint(page);
     page.composer.focus();
   };
   const example = ([line, what]) => {
@@ -34,7 +33,14 @@ export function hint(page) {
     h("div", { class: "hint-title" }, h("b", null, `This is ${name}: it remembers what you tell it.`), iconButton("close", "Close this hint", done)),
     h("p", null, "Press a line to say it, or type your own. ", h("kbd", null, "/"), " lists all commands; the menu of a message has more."),
     h("div", { class: "examples" }, EXAMPLES.map(example)),
+    h("p", { class: "hint-tour" }, "Or ", h("button", { type: "button", class: "as-link", click: () => page.tour.start() }, "take the tour"), ": it lasts a minute."),
   );
+}
+
+/** Takes the hint away for good. */
+export function leaveHint(page) {
+  store();
+  page.timeline.foot = null;
 }
 
 function stored() {

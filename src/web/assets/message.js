@@ -70,9 +70,11 @@ function origin(message, page) {
   const preview = original.content ? oneLine(original.content, client) : "Press to see the message";
   return h(
     "button",
-    { type: "button", class: "origin", "aria-label": `Reply to ${client.nameOf(original.author.id)}: ${preview}`, click: () => page.show(original.id) },
+    { type: "button", class: "origin", click: () => page.show(original.id) },
     avatar(original.author, "tiny"),
+    h("span", { class: "hidden" }, "Reply to "),
     h("b", null, client.nameOf(original.author.id)),
+    h("span", { class: "hidden" }, ": "),
     h("span", { class: "preview" }, preview),
   );
 }

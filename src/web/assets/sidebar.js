@@ -96,9 +96,9 @@ export class Sidebar {
     this.#parts.me.replaceChildren(
       h(
         "button",
-        { type: "button", class: "me", "aria-haspopup": "menu", "aria-label": `Speaking as ${name}. Switch person`, "data-go": "me", click: (event) => this.peopleMenu(event.currentTarget) },
+        { type: "button", class: "me", "aria-haspopup": "menu", "data-go": "me", click: (event) => this.peopleMenu(event.currentTarget) },
         avatar(me),
-        h("span", { class: "me-text" }, h("b", null, name), h("small", null, "Speaking as")),
+        h("span", { class: "me-text" }, h("small", null, "Speaking as"), " ", h("b", null, name), h("span", { class: "hidden" }, ". Switch person")),
         icon("up"),
       ),
     );

@@ -1,0 +1,28 @@
+// What the tests of the pages have in common: a browser page that keeps what the console says, and axe.
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+
+/** A laptop under load is slow, but not this slow. */
+export const WAIT_MS = 20_000;
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+/** What axe calls serious or worse, as one line each. Evaluated from outside: the page's own policy stays. */
+export async function violations(page) {
+  await page.evaluate(AXE);
+  const found = await page.evaluate(async () => {
+    const { violations } = await window.axe.run(document, { resultTypes: ["violations"] });
+    return violations.map(({ id, impact, nodes }) => ({ id, impact, nodes: nodes.map((node) => `${node.target.join(" ")}: ${node.failureSummary}`) }));
+  });
+  return found.filter(({ impact }) => impact === "serious" || impact === "critical").map(({ id, nodes }) => `${id} at ${nodes.join("; ")}`);
+}
+
+/** A new window of this browser; everything its console complains of goes to `problems`. */
+export async function window(browser, problems, options = {}) {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, permissions: ["clipboard-read", "clipboard-write"], ...options });
+  const page = await context.newPage();
+  page.setDefaultTimeout(WAIT_MS);
+  page.on("console", (message) => ["error", "warning"].includes(message.type()) && problems.push(message.text()));
+  page.on("pageerror", (error) => problems.push(error.stack));
+  return page;
+}

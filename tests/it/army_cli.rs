@@ -110,8 +110,8 @@ async fn a_bot_that_sleeps_costs_what_it_costs() {
     let recall = &document["actions"]["memory.recall"];
     assert!(recall["runs"].as_u64().unwrap() > 250, "nobody waited with coming: {recall}");
     // A hundred of some three hundred came while it slept, and half of them waited more than half of that.
-    for clock in ["service", "response"] {
-        assert!(recall[clock]["p90"].as_f64().unwrap() > 1_000.0, "{clock}: {recall}");
+    for times in [recall, &recall["response"]] {
+        assert!(times["p90"].as_f64().unwrap() > 1_000.0, "{recall}");
     }
 }
 

@@ -47,6 +47,9 @@ dynamodb_local() {
   AWS_ENDPOINT_URL=$DYNAMODB_ENDPOINT localstack/ready.d/10-tables.sh
   tests
   MNEME_TEST_ENDPOINT=$DYNAMODB_ENDPOINT STORM_SEEDS=${STORM_SEEDS:-0..10} cargo test --lib -- no_storm
+  # In virtual time, which stands still while the engine answers.
+  MNEME_TEST_ENDPOINT=$DYNAMODB_ENDPOINT STORM_SEEDS=${STORM_SEEDS:-0..10} \
+    cargo test --lib -- shared::storm --skip without_
   # Processes of their own on one store, which are killed and stopped.
   MNEME_TEST_ENDPOINT=$DYNAMODB_ENDPOINT cargo test --test it -- --test-threads 1 --nocapture shared::
   stop

@@ -5,8 +5,32 @@
 //!
 //! - [`name`], [`envelope`], [`frame`]: what is said, checked wherever it comes in
 //! - [`routes`]: where it goes from here
+//! - [`link`]: what a number and an acknowledgement mean, without IO
+//! - [`store`]: the tables, and every step that is made in them
+//! - [`publish`], [`engine`], [`here`]: taking in, passing on, acting on
+//! - [`transport`]: what moves frames; [`memory`]: bots in one process; [`table`]: bots that share an account
+//! - [`run`]: all of it as a task
+//! - [`rules`]: what is done with an envelope, as the operator wrote it down
 
+#[cfg(test)]
+mod compare;
+#[cfg(test)]
+mod conformance;
+pub mod engine;
 pub mod envelope;
 pub mod frame;
+pub mod here;
+pub mod link;
+pub mod memory;
+#[cfg(test)]
+mod model;
 pub mod name;
+#[cfg(test)]
+mod network;
+pub mod publish;
 pub mod routes;
+pub mod rules;
+pub mod run;
+pub mod store;
+pub mod table;
+pub mod transport;

@@ -27,6 +27,21 @@ pub struct TopicRule {
     pub life: Duration,
 }
 
+/// How many envelopes may wait in a queue; what comes then is refused, or becomes a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    pub events: u64,
+    pub samples: u64,
+    pub here: u64,
+}
+
+impl Default for Waiting {
+    /// A day of alerts every ten seconds; of measurements the newest tell enough.
+    fn default() -> Self {
+        Self { events: 10_000, samples: 1_000, here: 10_000 }
+    }
+}
+
 /// A link to a peer, or from one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Link {
@@ -52,6 +67,7 @@ pub struct Routes {
     pub from: BTreeMap<BotName, Link>,
     /// Whether something here acts on envelopes: rules, or linked channels.
     pub acts: bool,
+    pub waiting: Waiting,
 }
 
 impl Routes {
@@ -94,7 +110,14 @@ mod tests {
     fn routes(me: &str, to: &[(&str, &str)]) -> Routes {
         let link = |topics: &str| Link { topics: vec![Pattern::new(topics).unwrap()], vouch: false };
         let to = to.iter().map(|(peer, topics)| (name(peer), link(topics))).collect();
-        Routes { me: name(me), topics: Vec::new(), to, from: BTreeMap::new(), acts: true }
+        Routes {
+            me: name(me),
+            topics: Vec::new(),
+            to,
+            from: BTreeMap::new(),
+            acts: true,
+            waiting: Waiting::default(),
+        }
     }
 
     fn onward(routes: &Routes, envelope: &Envelope, path: &[&str]) -> Vec<String> {

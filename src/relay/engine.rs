@@ -1,0 +1,696 @@
+//! [`Engine`]: one bot's end of all its links. It hears frames, sends what waits, and hands out what is to be
+//! acted on.
+//!
+//! What it must not lose is in the store, and what it says of it (an `Ack`) is said after the transaction. All
+//! else may be forgotten at any time: an engine that starts over asks the store and goes on. It reads no clock
+//! and owns no task; [`super::run`] drives it, and so do simulations.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tracing::{error, warn};
+
+use crate::clock::Timestamp;
+use crate::dynamo::Error;
+use crate::relay::envelope::{LIFE_MAX, Scope, Sealed};
+use crate::relay::frame::{Ack, Content, Data, FRAME_VERSION, Frame, Hello, Lane, REFUSED_MAX, Reason};
+use crate::relay::here::Here;
+use crate::relay::link::{Flight, InLane, OutLane, Verdict, Weighed, epoch, judge, weigh};
+use crate::relay::name::BotName;
+use crate::relay::publish::{Draft, Onward, Published, Refused, TRIES_MAX, kept, publish};
+use crate::relay::routes::{HOPS_MAX, Routes};
+use crate::relay::store::{Change, Dead, Note, Out, Step, Store, Taken, Written, joining};
+
+/// Everybody says this often that they are there.
+pub const HELLO_EVERY: Duration = Duration::from_secs(30);
+
+/// Who was not heard for three hellos is down.
+pub const DOWN_AFTER: Duration = Duration::from_secs(90);
+
+/// Acknowledgements are gathered for so long, or for so many frames.
+pub const ACK_AFTER: Duration = Duration::from_millis(50);
+pub const ACK_FRAMES: u32 = 32;
+
+/// What is settled is written down after so many frames, or after this time: losing it costs repeats.
+const NOTE_FRAMES: u64 = 64;
+const NOTE_AFTER: Duration = Duration::from_secs(1);
+
+/// How often queues are read again: another process of this bot may have published.
+pub const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// How often the queue of a peer that is down is freed of what has expired.
+const EXPIRY_EVERY: Duration = Duration::from_secs(60);
+
+/// As many rows are read at once.
+const ROWS: u32 = 25;
+
+/// A peer's clock may be a day off before its envelopes live too long for us.
+const LIFE_SLACK: Duration = Duration::from_secs(24 * 3_600);
+
+/// What happened since the start, for the metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub accepted: u64,
+    /// By the number of the lane, or by the id: it came by another way.
+    pub repeats: u64,
+    pub refused: u64,
+    pub strangers: u64,
+    pub gaps: u64,
+    pub epochs: u64,
+    pub resent: u64,
+    /// Measurements that found a queue full.
+    pub dropped: u64,
+}
+
+pub struct Engine<S> {
+    pub(super) store: S,
+    pub(super) routes: Routes,
+    /// Whether the transport keeps frames for a peer that is away.
+    keeps: bool,
+    peers: BTreeMap<BotName, Peer>,
+    pub(super) here: Here,
+    outgoing: Vec<(BotName, Frame)>,
+    chance: fastrand::Rng,
+    pub counts: Counts,
+}
+
+struct Peer {
+    heard_at: Option<Timestamp>,
+    closing: bool,
+    hello_at: Timestamp,
+    to: Option<[Sending; 2]>,
+    from: Option<[Hearing; 2]>,
+}
+
+/// A lane out.
+struct Sending {
+    me: BotName,
+    lane: Lane,
+    out: Out,
+    known: Option<OutLane>,
+    look_at: Timestamp,
+    flight: Option<Flight>,
+    note_at: Option<Timestamp>,
+    noted: u64,
+    expiry_at: Timestamp,
+    /// While the peer is down: what its transport keeps for it has been sent.
+    left: bool,
+}
+
+/// A lane in.
+struct Hearing {
+    lane: Lane,
+    /// `None`: not read yet.
+    known: Option<Option<InLane>>,
+    ack_at: Option<Timestamp>,
+    unanswered: u32,
+    refused: Vec<(u64, Reason)>,
+}
+
+impl Peer {
+    fn new(name: &BotName, routes: &Routes) -> Self {
+        let sending = |lane| Sending {
+            me: routes.me.clone(),
+            lane,
+            out: Out::Link(name.clone(), lane),
+            known: None,
+            look_at: START,
+            flight: None,
+            note_at: None,
+            noted: 0,
+            expiry_at: START,
+            left: false,
+        };
+        let hearing = |lane| Hearing { lane, known: None, ack_at: None, unanswered: 0, refused: Vec::new() };
+        Self {
+            heard_at: None,
+            closing: false,
+            hello_at: START,
+            to: routes.to.contains_key(name).then(|| Lane::ALL.map(sending)),
+            from: routes.from.contains_key(name).then(|| Lane::ALL.map(hearing)),
+        }
+    }
+
+    fn is_up(&self, now: Timestamp) -> bool {
+        !self.closing && self.heard_at.is_some_and(|at| now.since(at) < DOWN_AFTER)
+    }
+}
+
+/// Whatever is due at this time is due at once.
+const START: Timestamp = Timestamp::from_millis(0);
+
+impl<S: Store> Engine<S> {
+    /// `keeps`: the transport keeps frames for a peer that is away. The seed spreads the times of repeats.
+    pub fn new(store: S, routes: Routes, keeps: bool, seed: u64) -> Self {
+        let peers = routes.peers().map(|name| (name.clone(), Peer::new(name, &routes))).collect();
+        let (chance, here) = (fastrand::Rng::with_seed(seed), Here::default());
+        let counts = Counts::default();
+        Self { store, routes, keeps, peers, here, outgoing: Vec::new(), chance, counts }
+    }
+
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
+    pub fn is_up(&self, peer: &BotName, now: Timestamp) -> bool {
+        self.peers.get(peer).is_some_and(|peer| peer.is_up(now))
+    }
+
+    /// The frames to send since the last call.
+    pub fn outgoing(&mut self) -> Vec<(BotName, Frame)> {
+        std::mem::take(&mut self.outgoing)
+    }
+
+    /// Takes a message in, see [`publish`]; it is sent at the next [`Engine::tick`].
+    pub async fn publish(&mut self, now: Timestamp, draft: Draft) -> Result<Published, Refused> {
+        let published = publish(&self.store, &self.routes, now, draft).await;
+        self.look();
+        published
+    }
+
+    /// Reads the queues again at the next [`Engine::tick`]: something was published.
+    pub fn look(&mut self) {
+        for sending in self.peers.values_mut().flat_map(|peer| peer.to.iter_mut().flatten()) {
+            sending.look_at = START;
+        }
+        self.here.look_at = START;
+    }
+
+    /// Nothing gets through to this peer: it is down until it is heard.
+    pub fn undeliverable(&mut self, peer: &BotName) {
+        if let Some(peer) = self.peers.get_mut(peer) {
+            peer.heard_at = None;
+        }
+    }
+
+    /// Tells the peers that this bot goes away.
+    pub fn close(&mut self, now: Timestamp) {
+        for name in self.peers.keys() {
+            self.outgoing.push((name.clone(), hello(now, true)));
+        }
+    }
+
+    /// Hears a frame. What the store does not take is not acknowledged, and comes again.
+    pub async fn hear(&mut self, now: Timestamp, from: &BotName, frame: Frame) -> Result<(), Error> {
+        let Some(peer) = self.peers.get_mut(from) else {
+            self.counts.strangers += 1;
+            return Ok(());
+        };
+        let was_up = peer.is_up(now);
+        peer.heard_at = Some(now);
+        // Whatever it sends after its goodbye, it is there.
+        peer.closing = matches!(&frame, Frame::Hello(hello) if hello.closing);
+        if !was_up && !peer.closing {
+            peer.hello_at = START;
+            for sending in peer.to.iter_mut().flatten() {
+                sending.left = false;
+                sending.flight.iter_mut().for_each(Flight::back);
+            }
+        }
+        match frame {
+            Frame::Hello(hello) => self.greeted(from, &hello),
+            Frame::Data(data) => return self.take(now, from, &data).await,
+            Frame::Ack(ack) => return self.acknowledged(now, from, &ack).await,
+        }
+        Ok(())
+    }
+
+    fn greeted(&self, from: &BotName, hello: &Hello) {
+        if !(hello.v_min..=hello.v_max).contains(&FRAME_VERSION) {
+            let (v_min, v_max) = (hello.v_min, hello.v_max);
+            error!(peer = %from, v_min, v_max, ours = FRAME_VERSION, "a peer speaks another version");
+        }
+    }
+
+    /// Takes what a peer sent, or says where we stand.
+    async fn take(&mut self, now: Timestamp, from: &BotName, data: &Data) -> Result<(), Error> {
+        let peer = self.peers.get_mut(from).expect("only a peer is heard");
+        let Some(hearing) = peer.from.as_mut().map(|lanes| &mut lanes[data.lane as usize]) else {
+            self.counts.strangers += 1;
+            return Ok(());
+        };
+        let known = hearing.settle_on(&self.store, from, data, &mut self.counts).await?;
+        if judge(known.as_ref(), data) != Verdict::Take {
+            self.counts.repeats += 1;
+            hearing.answer_soon(now);
+            return Ok(());
+        }
+        let room = self
+            .here
+            .lane(&self.store, now)
+            .await?
+            .is_none_or(|lane| !self.routes.waiting.is_full(&Out::Here, Some(&lane)));
+        if !room {
+            // It is not acknowledged, so it comes again; the answer tells that there is no room.
+            hearing.answer_soon(now);
+            return Ok(());
+        }
+        let taken = Taken {
+            peer: from.clone(),
+            lane: data.lane,
+            epoch: data.epoch,
+            number: data.number,
+            chain: data.before.after(&data.id),
+        };
+        let written = match self.routes.inspect(now, from, data) {
+            Ok((sealed, path)) => self.accept(now, &taken, &sealed, path).await?,
+            Err(refusal) => self.refuse(now, &taken, data, refusal).await?,
+        };
+        let peer = self.peers.get_mut(from).expect("no peer goes away");
+        let hearing = &mut peer.from.as_mut().expect("it had lanes")[data.lane as usize];
+        hearing.known = written.then(|| {
+            Some(InLane { epoch: taken.epoch, expected: taken.number + 1, chain: Some(taken.chain) })
+        });
+        hearing.answer_soon(now);
+        Ok(())
+    }
+
+    /// Takes an envelope in, hands it on and uses up its number, all at once. `false`: the lane is elsewhere.
+    async fn accept(
+        &mut self,
+        now: Timestamp,
+        taken: &Taken,
+        sealed: &Sealed,
+        path: Vec<BotName>,
+    ) -> Result<bool, Error> {
+        let (envelope, step) = (sealed.envelope(), Some(Step::Take(taken.clone())));
+        for _ in 0..TRIES_MAX {
+            let known = self.queues_of(now, sealed, &path).await?;
+            let Onward { queued, dead, dropped } = Onward::plan(sealed, &path, &self.routes, &known, now);
+            let joining = joining(&known, epoch(now), &[(envelope.id.clone(), envelope.until, queued)]);
+            let envelopes = vec![(kept(sealed, path.clone()), Some(taken.peer.clone()))];
+            let change = Change { step: step.clone(), envelopes, joining, dead };
+            match self.store.write(&change).await? {
+                Written::Done => {
+                    self.joined(&change);
+                    self.counts.accepted += 1;
+                    self.counts.dropped += dropped;
+                    return Ok(true);
+                }
+                Written::Passed => return Ok(false),
+                // It came by another way before.
+                Written::Known(_) => {
+                    self.counts.repeats += 1;
+                    let change = Change { step, ..Change::default() };
+                    return Ok(self.store.write(&change).await? == Written::Done);
+                }
+                Written::Moved => self.look(),
+            }
+        }
+        Err(Error::Throttled("the queues were filled by others all the time".into()))
+    }
+
+    /// Uses up a number under which nothing comes that we take.
+    async fn refuse(
+        &mut self,
+        now: Timestamp,
+        taken: &Taken,
+        data: &Data,
+        (reason, detail): (Reason, String),
+    ) -> Result<bool, Error> {
+        let mut dead = Vec::new();
+        if let Content::Envelope { text, path } = &data.content {
+            self.counts.refused += 1;
+            let peer = self.peers.get_mut(&taken.peer).expect("only a peer is heard");
+            let hearing = &mut peer.from.as_mut().expect("it sends")[data.lane as usize];
+            if hearing.refused.len() < REFUSED_MAX {
+                hearing.refused.push((data.number, reason));
+            }
+            if reason != Reason::Expired {
+                warn!(peer = %taken.peer, id = %data.id, reason = reason.name(), detail, "refused an envelope");
+                let lane = format!("in/{}/{}", taken.peer, data.lane.name());
+                let (id, text) = (data.id.clone(), Some(text.clone()));
+                dead.push(Dead { lane, at: now, id, reason, detail, text, path: path.clone() });
+            }
+        }
+        let change = Change { step: Some(Step::Take(taken.clone())), dead, ..Change::default() };
+        Ok(self.store.write(&change).await? == Written::Done)
+    }
+
+    /// The queues that an envelope joins, as they are known.
+    pub(super) async fn queues_of(
+        &mut self,
+        now: Timestamp,
+        sealed: &Sealed,
+        path: &[BotName],
+    ) -> Result<BTreeMap<Out, Option<OutLane>>, Error> {
+        let mut known = BTreeMap::new();
+        for out in self.routes.queues(sealed.envelope(), path) {
+            let lane = match &out {
+                Out::Here => self.here.lane(&self.store, now).await?,
+                Out::Link(name, lane) => {
+                    let peer = self.peers.get_mut(name).expect("every link has a peer");
+                    let sending = &mut peer.to.as_mut().expect("it is a link to it")[*lane as usize];
+                    sending.lane(&self.store, now).await?;
+                    sending.known.clone()
+                }
+            };
+            known.insert(out, lane);
+        }
+        Ok(known)
+    }
+
+    /// Remembers what a change made of the queues.
+    pub(super) fn joined(&mut self, change: &Change) {
+        for joining in &change.joining {
+            match &joining.out {
+                Out::Here => self.here.known = Some(joining.after()),
+                Out::Link(name, lane) => {
+                    let peer = self.peers.get_mut(name).expect("every link has a peer");
+                    let sending = &mut peer.to.as_mut().expect("it is a link to it")[*lane as usize];
+                    sending.known = Some(joining.after());
+                }
+            }
+        }
+    }
+
+    /// Hears where a peer stands.
+    async fn acknowledged(&mut self, now: Timestamp, from: &BotName, ack: &Ack) -> Result<(), Error> {
+        let spread = self.spread();
+        let peer = self.peers.get_mut(from).expect("only a peer is heard");
+        let Some(sending) = peer.to.as_mut().map(|lanes| &mut lanes[ack.lane as usize]) else {
+            self.counts.strangers += 1;
+            return Ok(());
+        };
+        for (number, reason) in &ack.refused {
+            warn!(peer = %from, number, reason = reason.name(), "a peer refused an envelope");
+        }
+        let renewed = sending.weigh(&self.store, now, ack, spread).await?;
+        self.counts.epochs += u64::from(renewed);
+        Ok(())
+    }
+
+    /// Does what is due: sends what waits, says hello, writes down what is settled.
+    pub async fn tick(&mut self, now: Timestamp) -> Result<(), Error> {
+        let room = self.room(now).await?;
+        let names: Vec<_> = self.peers.keys().cloned().collect();
+        for name in names {
+            let spread = self.spread();
+            let peer = self.peers.get_mut(&name).expect("no peer goes away");
+            let greet = now >= peer.hello_at;
+            if greet {
+                peer.hello_at = now.plus(HELLO_EVERY);
+                self.outgoing.push((name.clone(), hello(now, false)));
+            }
+            for hearing in peer.from.iter_mut().flatten() {
+                let due = hearing.ack_at.is_some_and(|at| now >= at) || hearing.unanswered >= ACK_FRAMES;
+                if due || greet {
+                    let ack = hearing.answer(&self.store, &name, room).await?;
+                    self.outgoing.extend(ack.map(|ack| (name.clone(), Frame::Ack(ack))));
+                }
+            }
+            let is_up = peer.is_up(now);
+            for sending in peer.to.iter_mut().flatten() {
+                sending.expire(&self.store, now, is_up).await?;
+                if is_up || self.keeps {
+                    let frames = sending.send(&self.store, now, is_up, spread, &mut self.counts).await?;
+                    self.outgoing.extend(frames.into_iter().map(|data| (name.clone(), Frame::Data(data))));
+                }
+                sending.note(&self.store, now).await?;
+            }
+        }
+        self.here.note(&self.store, now).await
+    }
+
+    /// How many frames a peer may have in flight to us.
+    async fn room(&mut self, now: Timestamp) -> Result<u16, Error> {
+        let waiting = self.here.lane(&self.store, now).await?.map_or(0, |lane| lane.waiting());
+        Ok(u16::try_from(self.routes.waiting.here.saturating_sub(waiting)).unwrap_or(u16::MAX))
+    }
+
+    /// When [`Engine::tick`] has something to do again.
+    pub fn wake_at(&self, now: Timestamp) -> Timestamp {
+        let mut at = now.plus(LOOK_EVERY);
+        for peer in self.peers.values() {
+            at = at.min(peer.hello_at);
+            let is_up = peer.is_up(now);
+            for hearing in peer.from.iter().flatten() {
+                at = hearing.ack_at.map_or(at, |due| at.min(due));
+            }
+            for sending in peer.to.iter().flatten() {
+                let again = sending.flight.as_ref().and_then(Flight::again_at).filter(|_| is_up);
+                at = again.into_iter().chain(sending.note_at).fold(at, Timestamp::min);
+            }
+        }
+        at.max(now)
+    }
+
+    /// Repeats of several bots do not come all at once: up to a fifth earlier or later.
+    fn spread(&mut self) -> f64 {
+        0.8 + self.chance.f64() * 0.4
+    }
+}
+
+fn hello(now: Timestamp, closing: bool) -> Frame {
+    Frame::Hello(Hello { v_min: FRAME_VERSION, v_max: FRAME_VERSION, clock: now, closing })
+}
+
+impl Routes {
+    /// An envelope that a peer sent, and the bots that have had it; or why we do not take it.
+    fn inspect(
+        &self,
+        now: Timestamp,
+        from: &BotName,
+        data: &Data,
+    ) -> Result<(Sealed, Vec<BotName>), (Reason, String)> {
+        let refuse = |reason: Reason, detail: &str| Err((reason, detail.to_owned()));
+        let (text, path) = match &data.content {
+            Content::Skip(reason) => return Err((*reason, String::new())),
+            Content::Envelope { text, path } => (text, path),
+        };
+        let sealed = Sealed::open(text.clone()).map_err(|why| (Reason::Malformed, why.to_string()))?;
+        let (envelope, link) = (sealed.envelope(), self.from.get(from));
+        if envelope.id != data.id || Lane::of(envelope.kind) != data.lane {
+            return refuse(Reason::Malformed, "the frame says another id or kind than the envelope");
+        }
+        if path.len() >= HOPS_MAX {
+            return refuse(Reason::Hops, "too many bots have had it");
+        }
+        let origin = envelope.id.origin();
+        let ends = path.first() == Some(&origin) && path.last() == Some(from) && !path.contains(&self.me);
+        let far_enough = match envelope.scope {
+            Scope::Local => false,
+            Scope::Link => path.len() == 1,
+            Scope::Fleet => true,
+        };
+        if !ends || !far_enough {
+            return refuse(Reason::Path, "no way of this scope leads from its origin over its sender to us");
+        }
+        if !link.is_some_and(|link| link.carries(&envelope.topic)) {
+            return refuse(Reason::Topic, "the link from there does not carry this topic");
+        }
+        if origin != *from && !link.is_some_and(|link| link.vouch) {
+            return refuse(Reason::Origin, "the link from there does not vouch for others");
+        }
+        if envelope.until <= now {
+            return refuse(Reason::Expired, "its life is over");
+        }
+        if envelope.until > now.plus(LIFE_MAX + LIFE_SLACK) {
+            return refuse(Reason::Life, "it would live for more than 31 days from now");
+        }
+        Ok((sealed, path.clone()))
+    }
+}
+
+impl Hearing {
+    /// Where we stand, after what the frame tells of its sender's history.
+    async fn settle_on<S: Store>(
+        &mut self,
+        store: &S,
+        from: &BotName,
+        data: &Data,
+        counts: &mut Counts,
+    ) -> Result<Option<InLane>, Error> {
+        let (peer, lane, epoch, expected) = (from.clone(), self.lane, data.epoch, data.base);
+        let known = self.read(store, from).await?;
+        let note = match judge(known.as_ref(), data) {
+            Verdict::Adopt => Note::Adopt { peer, lane, epoch, expected },
+            Verdict::Behind => {
+                counts.gaps += 1;
+                warn!(peer = %from, expected = known.map_or(0, |lane| lane.expected), base = data.base, "a gap");
+                Note::Behind { peer, lane, epoch, expected }
+            }
+            Verdict::Take | Verdict::Answer => return Ok(known),
+        };
+        // Unread until the store has answered: it may or may not have been written.
+        self.known = None;
+        if store.note(&note).await? {
+            self.known = Some(Some(InLane { epoch, expected, chain: None }));
+        }
+        self.read(store, from).await
+    }
+
+    async fn read<S: Store>(&mut self, store: &S, from: &BotName) -> Result<Option<InLane>, Error> {
+        if let Some(known) = &self.known {
+            return Ok(known.clone());
+        }
+        let known = store.in_lane(from, self.lane).await?;
+        self.known = Some(known.clone());
+        Ok(known)
+    }
+
+    fn answer_soon(&mut self, now: Timestamp) {
+        self.unanswered += 1;
+        self.ack_at.get_or_insert(now.plus(ACK_AFTER));
+    }
+
+    /// Where we stand, if we have heard of this lane.
+    async fn answer<S: Store>(&mut self, store: &S, from: &BotName, room: u16) -> Result<Option<Ack>, Error> {
+        let Some(known) = self.read(store, from).await? else { return Ok(None) };
+        (self.ack_at, self.unanswered) = (None, 0);
+        let refused = std::mem::take(&mut self.refused);
+        let InLane { epoch, expected, chain } = known;
+        Ok(Some(Ack { lane: self.lane, epoch, expected, chain, room, refused }))
+    }
+}
+
+impl Sending {
+    /// Reads the lane, if it may have changed.
+    async fn lane<S: Store>(&mut self, store: &S, now: Timestamp) -> Result<(), Error> {
+        if now < self.look_at {
+            return Ok(());
+        }
+        self.known = store.out_lane(&self.out).await?;
+        self.look_at = now.plus(LOOK_EVERY);
+        if let (Some(known), Some(flight)) = (&mut self.known, &mut self.flight) {
+            // What is settled may not be written down yet.
+            known.acked = known.acked.max(flight.acked.min(known.next));
+            if known.next < flight.next() {
+                *flight = Flight::new(self.lane, known.acked);
+            }
+        }
+        Ok(())
+    }
+
+    /// What an acknowledgement says; `true`: a new epoch began.
+    async fn weigh<S: Store>(
+        &mut self,
+        store: &S,
+        now: Timestamp,
+        ack: &Ack,
+        spread: f64,
+    ) -> Result<bool, Error> {
+        if self.known.as_ref().is_none_or(|lane| lane.epoch != ack.epoch || ack.expected > lane.next) {
+            self.look_at = START;
+        }
+        self.lane(store, now).await?;
+        // Nothing was ever sent, as far as we know. If it was, the first that is sent will tell.
+        let Some(lane) = self.known.clone() else { return Ok(false) };
+        let flight = self.flight.get_or_insert_with(|| Flight::new(self.lane, lane.acked));
+        flight.set_room(self.lane, ack.room);
+        let mut ours = flight.chain_before(ack.expected).cloned();
+        if ours.is_none() && ack.expected == lane.next {
+            ours = Some(lane.chain.clone());
+        } else if ours.is_none() && (flight.acked + 1..lane.next).contains(&ack.expected) {
+            let row = store.rows(&self.out, ack.expected, 1).await?.into_iter().next();
+            ours = row.filter(|row| row.number == ack.expected).map(|row| row.before);
+        }
+        match weigh(&lane, flight.acked, ack, ours.as_ref()) {
+            Weighed::Old => {}
+            Weighed::Progress(number) => {
+                flight.settle(now, number, spread);
+                self.known = Some(OutLane { acked: number, ..lane });
+                self.note_at.get_or_insert(now.plus(NOTE_AFTER));
+            }
+            Weighed::WentBack(above) => {
+                let (old, new) = (lane.epoch, epoch(now).max(lane.epoch + 1).max(above.saturating_add(1)));
+                warn!(lane = self.out.name(), old, new, "our store is behind what the peer had: a new epoch");
+                flight.back();
+                self.look_at = START;
+                return store.note(&Note::Renew { out: self.out.clone(), old, new }).await;
+            }
+        }
+        Ok(false)
+    }
+
+    /// Frees the queue of a peer that is down of what has expired.
+    async fn expire<S: Store>(&mut self, store: &S, now: Timestamp, is_up: bool) -> Result<(), Error> {
+        if is_up || now < self.expiry_at {
+            return Ok(());
+        }
+        self.expiry_at = now.plus(EXPIRY_EVERY);
+        self.lane(store, now).await?;
+        let Some(lane) = &mut self.known else { return Ok(()) };
+        let flight = self.flight.get_or_insert_with(|| Flight::new(self.lane, lane.acked));
+        if !flight.is_empty() || lane.waiting() == 0 {
+            return Ok(());
+        }
+        let first = store.rows(&self.out, lane.acked, 1).await?.into_iter().next();
+        let first = first.map_or(lane.next, |row| row.number);
+        if first > lane.acked {
+            lane.acked = first;
+            flight.settle(now, first, 1.0);
+            self.note_at.get_or_insert(now.plus(NOTE_AFTER));
+        }
+        Ok(())
+    }
+
+    /// The frames that go now.
+    async fn send<S: Store>(
+        &mut self,
+        store: &S,
+        now: Timestamp,
+        is_up: bool,
+        spread: f64,
+        counts: &mut Counts,
+    ) -> Result<Vec<Data>, Error> {
+        self.lane(store, now).await?;
+        let (Some(lane), false) = (&mut self.known, self.left && !is_up) else { return Ok(Vec::new()) };
+        let flight = self.flight.get_or_insert_with(|| Flight::new(self.lane, lane.acked));
+        if is_up && flight.again_at().is_some_and(|at| now >= at) {
+            counts.resent += flight.next() - flight.acked;
+            flight.late();
+        }
+        let mut frames = Vec::new();
+        'sending: while flight.free() > 0 && flight.next() < lane.next {
+            let limit = ROWS.min(u32::try_from(flight.free()).unwrap_or(ROWS));
+            let rows = store.rows(&self.out, flight.next(), limit).await?;
+            let first = rows.first().map_or(lane.next, |row| row.number);
+            if first > flight.next() {
+                // What lies between has expired. What is before it must be settled first.
+                if !flight.is_empty() {
+                    break;
+                }
+                lane.acked = first;
+                flight.settle(now, first, spread);
+                self.note_at.get_or_insert(now.plus(NOTE_AFTER));
+            }
+            for row in rows {
+                if row.number != flight.next() || flight.free() == 0 {
+                    break 'sending;
+                }
+                let kept = match row.skip {
+                    Some(reason) => Err(reason),
+                    None => store.kept(&row.id).await?.filter(|kept| kept.until > now).ok_or(Reason::Expired),
+                };
+                let content = match kept {
+                    Err(reason) => Content::Skip(reason),
+                    Ok(mut kept) => {
+                        kept.path.push(self.me.clone());
+                        Content::Envelope { text: kept.text, path: kept.path }
+                    }
+                };
+                let bytes = if let Content::Envelope { text, .. } = &content { text.len() } else { 0 };
+                flight.push(now, row.before.clone(), bytes, spread);
+                let (epoch, base) = (lane.epoch, flight.acked);
+                let (number, before, id) = (row.number, row.before, row.id);
+                frames.push(Data { lane: self.lane, epoch, base, number, before, id, content });
+            }
+        }
+        self.left = !is_up;
+        Ok(frames)
+    }
+
+    /// Writes down what is settled, now and then.
+    async fn note<S: Store>(&mut self, store: &S, now: Timestamp) -> Result<(), Error> {
+        let (Some(lane), Some(due)) = (&self.known, self.note_at) else { return Ok(()) };
+        let acked = lane.acked;
+        if now < due && acked.saturating_sub(self.noted) < NOTE_FRAMES {
+            return Ok(());
+        }
+        // Blocked: it was written before, or another epoch has begun; either is fine.
+        store.note(&Note::Acked { out: self.out.clone(), epoch: lane.epoch, acked }).await?;
+        (self.note_at, self.noted) = (None, acked);
+        Ok(())
+    }
+}

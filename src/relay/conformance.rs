@@ -15,14 +15,14 @@ use crate::clock::{Clock, Timestamp};
 use crate::dynamo::Dynamo;
 use crate::dynamo::testing::embedded;
 use crate::relay::engine::Engine;
-use crate::relay::envelope::{Kind, Scope};
+use crate::relay::envelope::Kind;
 use crate::relay::frame::{Content, Data, FRAME_MAX, Frame, Hello, Lane};
 use crate::relay::here::Work;
 use crate::relay::memory::{Air, Room, Weather};
-use crate::relay::name::{BotName, Chain, EnvelopeId, Pattern, Topic};
+use crate::relay::name::{BotName, Chain, EnvelopeId, Pattern};
 use crate::relay::publish::{Draft, publish};
 use crate::relay::routes::{EVENT_LIFE, Link, Routes, TopicRule, Waiting};
-use crate::relay::run::{Act, run};
+use crate::relay::run::{Act, Failure, run};
 use crate::relay::store::{TABLES, Tables};
 use crate::relay::table::ByTable;
 use crate::relay::transport::{Arrival, Lines, Transport, wire};
@@ -198,7 +198,7 @@ async fn an_absent_peer_loses_what_is_not_kept(make: &Make<'_>) {
 struct Recorder(watch::Sender<Vec<String>>);
 
 impl Act for Recorder {
-    fn act(&mut self, work: &Work) -> BoxFuture<'static, Result<Vec<Draft>, String>> {
+    fn act(&mut self, work: &Work) -> BoxFuture<'static, Result<Vec<Draft>, Failure>> {
         let key = work.sealed.envelope().key.clone();
         self.0.send_modify(|acted| acted.push(key));
         async { Ok(Vec::new()) }.boxed()
@@ -216,19 +216,7 @@ fn routes(me: &str, to: &[&str], from: &[&str]) -> Routes {
 }
 
 fn draft(key: &str) -> Draft {
-    Draft {
-        topic: Topic::new("announce").unwrap(),
-        scope: Scope::Fleet,
-        to: None,
-        at: Clock::system().now(),
-        because: key.to_owned(),
-        part: 0,
-        cause: None,
-        depth: 0,
-        key: key.to_owned(),
-        subject: None,
-        fields: BTreeMap::new(),
-    }
+    Draft { key: key.to_owned(), ..Draft::test("announce", key, Clock::system().now()) }
 }
 
 /// Three bots in a chain, with cycles: what the first says, all act upon once and in order.

@@ -694,3 +694,183 @@ impl Sending {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::dynamo::testing::embedded_at;
+    use crate::relay::envelope::Envelope;
+    use crate::relay::envelope::tests::envelope;
+    use crate::relay::model::Model;
+    use crate::relay::name::{Chain, EnvelopeId, Pattern};
+    use crate::relay::routes::Link;
+    use crate::relay::routes::tests::lonely;
+    use crate::relay::store::{TABLES, Tables};
+
+    fn name(text: &str) -> BotName {
+        BotName::new(text).unwrap()
+    }
+
+    /// A bot that hears alerts from its peer, and believes it nothing about others.
+    fn hub() -> Engine<Model> {
+        let mut routes = lonely("hub");
+        let link = Link { topics: vec![Pattern::new("alerts/**").unwrap()], vouch: false };
+        routes.from.insert(name("laptop"), link);
+        Engine::new(Model::default(), routes, false, 1)
+    }
+
+    struct Sent {
+        id: EnvelopeId,
+        text: String,
+        path: Vec<BotName>,
+    }
+
+    fn sent(envelope: &Envelope, path: &[&str]) -> Sent {
+        let text = Sealed::seal(envelope.clone()).unwrap().text().to_owned();
+        Sent { id: envelope.id.clone(), text, path: path.iter().map(|bot| name(bot)).collect() }
+    }
+
+    fn hear(engine: &mut Engine<Model>, now: Timestamp, number: u64, sent: &Sent) {
+        let content = Content::Envelope { text: sent.text.clone(), path: sent.path.clone() };
+        let (lane, before, id) = (Lane::Events, Chain::start(), sent.id.clone());
+        // The chain of a peer whose history we do not know yet.
+        let lane_known = engine.store().records().ins.values().next().and_then(|lane| lane.chain.clone());
+        let before = lane_known.unwrap_or(before);
+        let data = Data { lane, epoch: 1, base: 0, number, before, id, content };
+        engine.hear(now, &name("laptop"), Frame::Data(data)).now_or_never().unwrap().unwrap();
+    }
+
+    #[test]
+    fn what_is_refused_uses_up_its_number_and_is_kept_for_somebody_to_look_at() {
+        let good = envelope("laptop", "good");
+        let now = good.at;
+        let other = envelope("other", "x");
+        let topic =
+            Envelope { topic: crate::relay::name::Topic::new("secrets").unwrap(), ..envelope("laptop", "t") };
+        let long = Envelope {
+            at: now.plus(Duration::from_secs(86_400 * 9)),
+            until: now.plus(Duration::from_secs(86_400 * 32)),
+            ..envelope("laptop", "l")
+        };
+        let local = Envelope { scope: Scope::Local, ..envelope("laptop", "s") };
+        let mut lying = sent(&envelope("laptop", "y"), &["laptop"]);
+        lying.id = envelope("laptop", "z").id;
+        let broken = Sent { text: "{\"v\":1".to_owned(), ..sent(&envelope("laptop", "b"), &["laptop"]) };
+        let newer = Sent { text: "{\"v\":2}".to_owned(), ..sent(&envelope("laptop", "v"), &["laptop"]) };
+        let many: Vec<_> = std::iter::repeat_n("laptop", HOPS_MAX).collect();
+        let cases = [
+            (broken, Reason::Malformed),
+            (newer, Reason::Malformed),
+            (lying, Reason::Malformed),
+            (sent(&topic, &["laptop"]), Reason::Topic),
+            (sent(&other, &["other", "laptop"]), Reason::Origin),
+            (sent(&other, &["laptop"]), Reason::Path),
+            (sent(&good, &["laptop", "hub", "laptop"]), Reason::Path),
+            (sent(&local, &["laptop"]), Reason::Path),
+            (sent(&good, &many), Reason::Hops),
+            (sent(&long, &["laptop"]), Reason::Life),
+        ];
+        let mut engine = hub();
+        for (number, (sent, _)) in (0..).zip(&cases) {
+            hear(&mut engine, now, number, sent);
+        }
+        hear(&mut engine, now, cases.len() as u64, &sent(&good, &["laptop"]));
+        let records = engine.store().records().clone();
+        let reasons: Vec<_> = records.dead.iter().map(|dead| dead.reason).collect();
+        assert_eq!(reasons, cases.iter().map(|(_, reason)| *reason).collect::<Vec<_>>());
+        assert!(records.dead.iter().all(|dead| dead.lane == "in/laptop/events" && dead.text.is_some()));
+        assert_eq!(records.envelopes.keys().collect::<Vec<_>>(), [&good.id], "what follows is taken");
+        // The sender is told.
+        engine.outgoing();
+        engine.tick(now.plus(ACK_AFTER)).now_or_never().unwrap().unwrap();
+        let acks: Vec<_> = engine
+            .outgoing()
+            .into_iter()
+            .filter_map(|(_, frame)| match frame {
+                Frame::Ack(ack) => Some((ack.expected, ack.refused.len())),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(acks, [(cases.len() as u64 + 1, cases.len())]);
+    }
+
+    #[test]
+    fn what_is_too_old_leaves_no_dead_letter() {
+        let old = envelope("laptop", "old");
+        let mut engine = hub();
+        hear(&mut engine, old.until, 0, &sent(&old, &["laptop"]));
+        let records = engine.store().records().clone();
+        assert_eq!((records.dead.len(), records.envelopes.len(), records.ins.len()), (0, 0, 1));
+    }
+
+    #[test]
+    fn a_stranger_changes_nothing() {
+        let mut engine = hub();
+        let hello = hello(Timestamp::from_seconds(5), false);
+        engine.hear(Timestamp::from_seconds(5), &name("stranger"), hello).now_or_never().unwrap().unwrap();
+        assert_eq!((engine.counts.strangers, engine.outgoing().len()), (1, 0));
+    }
+
+    #[test]
+    fn an_old_frame_that_is_played_again_changes_nothing() {
+        let (good, mut engine) = (envelope("laptop", "good"), hub());
+        let sent = sent(&good, &["laptop"]);
+        hear(&mut engine, good.at, 0, &sent);
+        let rows = engine.store().records().rows.len();
+        hear(&mut engine, good.at, 0, &sent);
+        hear(&mut engine, good.at, 1, &sent);
+        assert_eq!((engine.store().records().rows.len(), rows), (1, 1));
+        assert_eq!(engine.counts.repeats, 2, "by its number, and by its id");
+    }
+
+    /// Two bots talk for a while.
+    async fn talk(clock: &Clock, a: &mut Engine<Tables>, b: &mut Engine<Model>) {
+        for _ in 0..20 {
+            let now = clock.now();
+            a.tick(now).await.unwrap();
+            for (_, frame) in a.outgoing() {
+                b.hear(now, &name("a"), frame).await.unwrap();
+            }
+            b.tick(now).await.unwrap();
+            for (_, frame) in b.outgoing() {
+                a.hear(now, &name("b"), frame).await.unwrap();
+            }
+            clock.advance(Duration::from_millis(100));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_expired_in_the_queue_of_an_absent_peer_blocks_nothing() {
+        let clock = Clock::manual(Timestamp::from_seconds(1_800_000_000));
+        let link = Link { topics: vec![Pattern::new("**").unwrap()], vouch: false };
+        let (mut to_b, mut from_a) = (lonely("a"), lonely("b"));
+        to_b.to.insert(name("b"), link.clone());
+        from_a.from.insert(name("a"), link);
+        let tables = Tables(embedded_at(TABLES, clock.clone()).await);
+        let mut a = Engine::new(tables, to_b, false, 1);
+        let mut b = Engine::new(Model::default(), from_a, false, 1);
+        let mut published = Vec::new();
+        for (because, away) in [("0", 0), ("1", 1), ("2", 1), ("3", 9), ("4", 0)] {
+            let draft = Draft::test("x", because, clock.now());
+            published.push(a.publish(clock.now(), draft).await.unwrap().id);
+            if away == 0 {
+                talk(&clock, &mut a, &mut b).await;
+            } else {
+                clock.advance(Duration::from_secs(away * 86_400));
+            }
+        }
+        // The first came at once. 1 and 2 and their rows are gone, and so is 3, which lived for a week.
+        let ids: BTreeSet<_> = b.store().records().envelopes.keys().cloned().collect();
+        assert_eq!(ids, BTreeSet::from([published[0].clone(), published[4].clone()]));
+        assert_eq!((b.counts.gaps, b.counts.refused), (1, 0));
+        let out = Out::Link(name("b"), Lane::Events);
+        clock.advance(Duration::from_secs(2));
+        talk(&clock, &mut a, &mut b).await;
+        assert_eq!(a.store().out_lane(&out).await.unwrap().unwrap().waiting(), 0);
+    }
+}

@@ -275,10 +275,7 @@ impl<S: Store> Engine<S> {
         let (number, tries) = (work.number, work.tries + 1);
         let id = work.sealed.envelope().id.clone();
         let Some(pause) = PAUSES.get(work.tries as usize) else {
-            error!(%id, detail, "gave up acting on an envelope");
-            let (text, path) = (Some(work.sealed.text().to_owned()), work.path.clone());
-            let dead = self.dead(now, id, Reason::Failed, detail.to_owned(), text, path);
-            return self.end(now, number, vec![dead]).await;
+            return self.give_up(now, work, detail).await;
         };
         warn!(%id, tries, detail, "acting on an envelope failed");
         let due = now.plus(*pause);
@@ -289,5 +286,108 @@ impl<S: Store> Engine<S> {
             self.here.gone(now, number);
         }
         Ok(())
+    }
+
+    /// Acting on it will never work: it becomes a dead letter.
+    pub async fn give_up(&mut self, now: Timestamp, work: &Work, detail: &str) -> Result<(), Error> {
+        let id = work.sealed.envelope().id.clone();
+        error!(%id, detail, "gave up acting on an envelope");
+        let (text, path) = (Some(work.sealed.text().to_owned()), work.path.clone());
+        let dead = self.dead(now, id, Reason::Failed, detail.to_owned(), text, path);
+        self.end(now, work.number, vec![dead]).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::relay::model::Model;
+    use crate::relay::routes::tests::lonely;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+
+    fn at_once<T>(future: impl Future<Output = Result<T, Error>>) -> T {
+        future.now_or_never().expect("the model answers at once").expect("nothing goes wrong")
+    }
+
+    /// A bot without links that has published these topics.
+    fn bot(topics: &[&str]) -> Engine<Model> {
+        let mut engine = Engine::new(Model::default(), lonely("hub"), false, 1);
+        for (n, topic) in topics.iter().enumerate() {
+            let draft = Draft::test(topic, &n.to_string(), NOW);
+            engine.publish(NOW, draft).now_or_never().unwrap().unwrap();
+        }
+        engine
+    }
+
+    #[test]
+    fn others_go_on_while_one_waits_for_its_next_try() {
+        let mut engine = bot(&["a", "b", "a", "b"]);
+        let first = at_once(engine.work(NOW)).unwrap();
+        at_once(engine.failed(NOW, &first, "no"));
+        let mut order = Vec::new();
+        while let Some(work) = at_once(engine.work(NOW)) {
+            order.push(work.number);
+            at_once(engine.done(NOW, &work, &[]));
+        }
+        assert_eq!(order, [1, 3]);
+        let later = NOW.plus(PAUSES[0]);
+        assert_eq!(engine.work_at(), Some(later));
+        while let Some(work) = at_once(engine.work(later)) {
+            order.push(work.number);
+            at_once(engine.done(later, &work, &[]));
+        }
+        assert_eq!(order, [1, 3, 0, 2]);
+    }
+
+    #[test]
+    fn what_fails_again_and_again_becomes_a_dead_letter() {
+        let mut engine = bot(&["a", "a"]);
+        let (mut now, mut tries) = (NOW, 0);
+        while let Some(work) = at_once(engine.work(now)).filter(|work| work.number == 0) {
+            at_once(engine.failed(now, &work, "the channel is gone"));
+            (now, tries) = (now.plus(*PAUSES.get(tries).unwrap_or(&Duration::ZERO)), tries + 1);
+        }
+        assert_eq!(tries, PAUSES.len() + 1);
+        let dead = engine.store().records().dead.clone();
+        assert_eq!(
+            (dead.len(), dead[0].reason, dead[0].detail.as_str()),
+            (1, Reason::Failed, "the channel is gone")
+        );
+        assert!(dead[0].text.is_some());
+        assert_eq!(at_once(engine.work(now)).unwrap().number, 1, "the next one goes on");
+    }
+
+    #[test]
+    fn tries_are_counted_over_a_restart() {
+        let mut engine = bot(&["a"]);
+        let work = at_once(engine.work(NOW)).unwrap();
+        at_once(engine.failed(NOW, &work, "no"));
+        let mut engine = Engine::new(engine.store().clone(), lonely("hub"), false, 1);
+        assert_eq!(at_once(engine.work(NOW)), None);
+        assert_eq!(at_once(engine.work(NOW.plus(PAUSES[0]))).unwrap().tries, 1);
+    }
+
+    #[test]
+    fn what_is_too_old_is_not_acted_upon() {
+        let mut engine = bot(&["a"]);
+        let later = NOW.plus(crate::relay::routes::EVENT_LIFE);
+        assert_eq!(at_once(engine.work(later)), None);
+        assert!(engine.store().records().rows.is_empty());
+    }
+
+    #[test]
+    fn an_answer_comes_with_the_end_of_its_cause() {
+        let mut engine = bot(&["a"]);
+        let work = at_once(engine.work(NOW)).unwrap();
+        let answers = [Draft::test("b", "answer", NOW), Draft { depth: 9, ..Draft::test("b", "deep", NOW) }];
+        assert!(at_once(engine.done(NOW, &work, &answers)));
+        assert!(!at_once(engine.done(NOW, &work, &answers)), "somebody else was first");
+        assert_eq!(at_once(engine.work(NOW)).unwrap().number, 1);
+        let dead = engine.store().records().dead.clone();
+        assert_eq!(dead.len(), 1);
+        assert!(dead[0].detail.contains("rules answer each other"), "{}", dead[0].detail);
     }
 }

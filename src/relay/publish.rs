@@ -190,3 +190,63 @@ pub async fn publish<S: Store>(
     }
     Err(Refused::Contended)
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::relay::model::Model;
+    use crate::relay::routes::EVENT_LIFE;
+    use crate::relay::routes::tests::lonely;
+
+    impl Draft {
+        /// A message of a test, made for this reason.
+        pub fn test(topic: &str, because: &str, at: Timestamp) -> Self {
+            Self {
+                topic: Topic::new(topic).unwrap(),
+                scope: Scope::Fleet,
+                to: None,
+                at,
+                because: because.to_owned(),
+                part: 0,
+                cause: None,
+                depth: 0,
+                key: "test".to_owned(),
+                subject: None,
+                fields: BTreeMap::new(),
+            }
+        }
+    }
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+
+    #[test]
+    fn publishing_twice_is_publishing_once() {
+        let (store, routes) = (Model::default(), lonely("hub"));
+        let again =
+            |draft: Draft| publish(&store, &routes, NOW, draft).now_or_never().unwrap().unwrap().again;
+        assert!(!again(Draft::test("a", "x", NOW)));
+        assert!(again(Draft::test("a", "x", NOW)));
+        assert!(!again(Draft { part: 1, ..Draft::test("a", "x", NOW) }));
+        assert_eq!(store.records().rows.len(), 2);
+    }
+
+    #[test]
+    fn what_cannot_be_taken_is_refused_and_leaves_nothing() {
+        let (store, mut routes) = (Model::default(), lonely("hub"));
+        let refused = |routes: &Routes, now, draft| {
+            publish(&store, routes, now, draft).now_or_never().unwrap().unwrap_err().to_string()
+        };
+        let draft = Draft::test("a", "x", NOW);
+        assert!(refused(&routes, NOW.plus(EVENT_LIFE), draft.clone()).contains("its life was over"));
+        let deep = Draft { depth: 5, ..draft.clone() };
+        assert!(refused(&routes, NOW, deep).contains("rules answer each other"));
+        routes.topics.clear();
+        assert_eq!(
+            refused(&routes, NOW, draft),
+            "the topic a is not in the configuration: add it under `topics`"
+        );
+        assert!(store.records().rows.is_empty() && store.records().envelopes.is_empty());
+    }
+}

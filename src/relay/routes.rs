@@ -99,8 +99,14 @@ impl Routes {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// A bot without links, where every topic may be published.
+    pub fn lonely(me: &str) -> Routes {
+        let topics = Pattern::new("**").unwrap();
+        Routes { topics: vec![TopicRule { topics, kind: Kind::Event, life: EVENT_LIFE }], ..routes(me, &[]) }
+    }
     use crate::relay::envelope::tests::envelope;
 
     fn name(text: &str) -> BotName {

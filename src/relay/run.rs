@@ -26,11 +26,20 @@ const GOODBYE_MAX: Duration = Duration::from_secs(1);
 
 /// Acts on envelopes: what it publishes in answer, or why it failed.
 pub trait Act: Send + 'static {
-    fn act(&mut self, work: &Work) -> BoxFuture<'static, Result<Vec<Draft>, String>>;
+    fn act(&mut self, work: &Work) -> BoxFuture<'static, Result<Vec<Draft>, Failure>>;
+}
+
+/// Why an envelope could not be acted upon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It may work in a while.
+    Again(String),
+    /// It will never work: a dead letter at once.
+    Never(String),
 }
 
 /// What is being acted upon.
-type Acting = BoxFuture<'static, (Work, Result<Vec<Draft>, String>)>;
+type Acting = BoxFuture<'static, (Work, Result<Vec<Draft>, Failure>)>;
 
 /// Runs until shutdown. `changed`: somebody published in this process.
 pub async fn run<S: Store>(
@@ -134,10 +143,11 @@ async fn finish<S: Store>(
     engine: &mut Engine<S>,
     now: Timestamp,
     work: &Work,
-    answers: Result<Vec<Draft>, String>,
+    answers: Result<Vec<Draft>, Failure>,
 ) -> Result<(), Error> {
     match answers {
         Ok(answers) => engine.done(now, work, &answers).await.map(|_| ()),
-        Err(why) => engine.failed(now, work, &why).await,
+        Err(Failure::Again(why)) => engine.failed(now, work, &why).await,
+        Err(Failure::Never(why)) => engine.give_up(now, work, &why).await,
     }
 }

@@ -14,6 +14,7 @@ use crate::relay::name::{BotName, Topic, base32, hash};
 use crate::relay::publish::Draft;
 use crate::relay::rules::condition::{Condition, Facts, text_of};
 
+pub mod actor;
 pub mod condition;
 pub mod file;
 pub mod template;

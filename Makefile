@@ -43,11 +43,11 @@ check: ## Format, lints, docs, licences, and what is generated
 
 .PHONY: test
 test: ## All tests that need nothing but Rust
-	cargo $(NEXTEST)
+	cargo $(NEXTEST) --no-fail-fast
 
 .PHONY: test-long
 test-long: ## The seeded tests with many more rounds
-	MNEME_ROUNDS=20 cargo $(NEXTEST)
+	MNEME_ROUNDS=20 cargo $(NEXTEST) --no-fail-fast
 
 .PHONY: test-engines
 test-engines: ## The store, the hook and a load on the real DynamoDB Local and LocalStack

@@ -57,8 +57,10 @@ container=$(b from --pull-never localhost/mneme:test)
 trap 'b rm "$container" >/dev/null' EXIT
 files=$(b mount "$container")
 failed=
+# expect WHAT PATTERN FOUND
 expect() {
   echo "  $1: $3"
+  # shellcheck disable=SC2053 # It is a pattern.
   [[ $3 == $2 ]] || { echo "image: $1 should be $2" >&2; failed=1; }
 }
 of_image() { b inspect --type image --format "{{$1}}" localhost/mneme:test; }

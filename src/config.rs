@@ -183,7 +183,7 @@ pub enum TablesAct {
 pub struct Shared {
     #[command(subcommand)]
     pub act: SharedAct,
-    /// Whose data: bot, server/<id>, run/<id> or runs
+    /// Whose data: bot, server/ID, run/ID or runs
     #[arg(long, default_value = "bot")]
     pub space: String,
     /// One JSON object a line

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::bot;
@@ -84,7 +85,8 @@ pub struct Sandbox {
 }
 
 enum Running {
-    Here(Tasks),
+    /// Its tasks, and what is cancelled once it has ended.
+    Here(Tasks, CancellationToken),
     Process(Child),
 }
 
@@ -132,13 +134,15 @@ impl Sandbox {
         let instance =
             Instance { default_prefix: ".".into(), max_memories: MEMORIES_MAX, ..Default::default() };
         let (tasks, http) = (Tasks::new(), settings.http);
-        let inner = tasks.clone();
+        let (inner, ended) = (tasks.clone(), CancellationToken::new());
+        let done = ended.clone().drop_guard();
         self.tasks.spawn_job("bot under test", async move {
+            let _done = done;
             if let Err(error) = run::join(&bot, store, instance, http, &inner).await {
                 warn!(error = format!("{error:#}"), "the bot under test ended");
             }
         });
-        Ok(Running::Here(tasks))
+        Ok(Running::Here(tasks, ended))
     }
 
     fn join_apart(&self, folder: &std::path::Path, http: Option<SocketAddr>) -> anyhow::Result<Child> {
@@ -166,11 +170,10 @@ impl Sandbox {
         let had_one = !self.bots.is_empty();
         for bot in self.bots.drain(..) {
             match bot {
-                Running::Here(tasks) => {
+                Running::Here(tasks, ended) => {
                     tasks.stop();
-                    if !tasks.wait(STOPS_WITHIN).await {
-                        bail!("the bot under test has not stopped");
-                    }
+                    let stopped = timeout(STOPS_WITHIN, ended.cancelled()).await;
+                    stopped.context("the bot under test has not stopped")?;
                 }
                 Running::Process(child) => terminate(child).await?,
             }
@@ -195,7 +198,7 @@ impl Sandbox {
     /// Ends the simulated Discord.
     pub async fn end(self) {
         for bot in &self.bots {
-            if let Running::Here(tasks) = bot {
+            if let Running::Here(tasks, _) = bot {
                 tasks.stop();
             }
         }

@@ -81,7 +81,7 @@ pub struct Run {
     #[arg(long, value_name = "EXPR", value_parser = Threshold::parse)]
     pub threshold: Vec<Threshold>,
     /// Faults of the bot's store and of Discord: store.lose_reply=1%,store.delay=5ms..50ms,discord.duplicate=1%
-    #[arg(long, value_name = "FAULTS", value_parser = Faults::parse)]
+    #[arg(long, value_name = "FAULTS", value_parser = Faults::parse, conflicts_with = "bot_process")]
     pub faults: Option<Faults>,
     /// How many instances of the bot run side by side, as in an overlapping deploy
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=4))]
@@ -134,7 +134,7 @@ pub struct StageOf {
     #[arg(long, conflicts_with_all = ["no_bot", "bot_process"])]
     pub sandbox: bool,
     /// The bot under test in a process of its own, with its store and its log in this folder
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["no_bot", "faults"])]
+    #[arg(long, value_name = "DIR", conflicts_with = "no_bot")]
     pub bot_process: Option<PathBuf>,
     /// Where the bot under test serves /metrics, such as 127.0.0.1:9100
     #[arg(long, value_name = "ADDRESS")]

@@ -221,7 +221,9 @@ impl Run {
         };
         job.faults.on_discord(&simulator);
         let store = shared_store(&job, sandbox.as_ref(), &clock).await?;
-        let options = SharedOptions { seed: Some(job.options.seed), ..SharedOptions::default() };
+        // Nonces must differ between processes that share a store; only virtual time needs them to repeat.
+        let seed = job.is_virtual.then_some(job.options.seed);
+        let options = SharedOptions { seed, ..SharedOptions::default() };
         let space = Space::Run(job.options.run_id.clone());
         let shared = SharedData::open(store.clone(), &tasks, space, options);
         let log = match &job.log {

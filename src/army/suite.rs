@@ -82,8 +82,8 @@ pub async fn run(asked: &Asked, mouth: &Mouth<'_>) -> anyhow::Result<i32> {
     let tasks = Tasks::new();
     let connected = connect(StoreConfig::new(Store::Memory)).await?;
     connected.dynamo.create_tables(shared::TABLES).await.context("create the table for shared data")?;
-    let options = SharedOptions { seed: Some(seed), ..SharedOptions::default() };
-    let shared = SharedData::open(connected.dynamo.clone(), &tasks, Space::Run("test".to_owned()), options);
+    let space = Space::Run("test".to_owned());
+    let shared = SharedData::open(connected.dynamo.clone(), &tasks, space, SharedOptions::default());
     let simulator = sandbox.simulator.clone();
     let ground = Ground { simulator, shared, store: connected.dynamo, seed, tasks: tasks.clone() };
     let (mut results, mut stages) = (Vec::new(), Vec::new());

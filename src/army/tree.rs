@@ -25,7 +25,7 @@ pub enum Kind {
     Select,
     /// One child, each as likely as the others.
     Random,
-    /// One child, by the weights of [`Tree::weights`].
+    /// One child, by the weights of [`Node::weights`].
     RandomWeighted,
     RepeatN,
     RepeatUntilSucceed,

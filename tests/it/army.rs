@@ -521,20 +521,47 @@ async fn a_promise_that_is_not_kept_is_told() {
     assert!(document.promises.violations[0].contains("promised \"cold\"; stored set Some(\"hot\")"));
 }
 
+/// A server that answers at once, and then to nobody for two seconds.
+static SERVER: tokio::sync::Mutex<u32> = tokio::sync::Mutex::const_new(0);
+
+const ASK_SERVER: Action = Action {
+    name: "test.ask_server",
+    about: "Asks a server that stalls once",
+    params: &[],
+    run: |soldier, _| {
+        Box::pin(async move {
+            let mut asked = SERVER.lock().await;
+            *asked += 1;
+            if *asked == 10 {
+                soldier.wait(Duration::from_secs(2)).await;
+            }
+            Ok(Outcome::succeed())
+        })
+    },
+};
+
 #[tokio::test]
 async fn an_open_model_shows_what_a_stall_costs() {
-    // Nobody is let in for two seconds. Service time hides that: those who ask wait no longer than usual.
-    let tree = "
-root:
-  sequence:
-    - with_lock: { key: door, wait: 20s, max_hold: 30s, do: { sequence: [ { select: [ { negate: { if_slot: 0 } }, { wait: 2s } ] }, { log: { text: in }, label: in } ] } }
-";
-    let mut job = job(tree, 1);
-    job.is_virtual = false;
-    job.plan.model = Model::Open { course: Course::constant(20.0), max_bots: 200, even: true };
-    job.plan.duration = Some(Duration::from_millis(1_900));
-    let finished = done(job).await;
-    assert!(finished.document.bots.started >= 30, "{:?}", finished.document.bots);
+    let measured = |model: Model, think: f64| async move {
+        *SERVER.lock().await = 0;
+        let ask = mneme::army::build::act(&ASK_SERVER, mneme::army::Args::new());
+        let think = mneme::army::build::wait(think..think);
+        let tree = mneme::army::build::sequence([ask, think]);
+        let (program, _) =
+            mneme::army::build::program("stall", tree, &Registry::new(), &Given::default()).unwrap();
+        let mut job = job("root: succeed", 1);
+        (job.program, job.is_virtual) = (Arc::new(program), false);
+        (job.plan.model, job.plan.iterations) = (model, None);
+        job.plan.duration = Some(Duration::from_secs(4));
+        done(job).await.document.actions["test.ask_server"].clone()
+    };
+    // Twenty a second, whatever happens: two seconds are half of all that came.
+    let open = Model::Open { course: Course::constant(20.0), max_bots: 500, even: true };
+    let open = measured(open, 0.0).await;
+    assert!(open.response.unwrap().p90.unwrap() > 1_000.0, "{open:?}");
+    // One who waits for the answer asks no second time meanwhile, and so only one sample tells of it.
+    let closed = measured(Model::Closed(Course::constant(1.0)), 0.05).await;
+    assert!(closed.service.p90.unwrap() < 1_000.0 && closed.service.max.unwrap() > 1_900.0, "{closed:?}");
 }
 
 #[tokio::test]

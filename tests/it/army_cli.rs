@@ -4,8 +4,10 @@ use std::path::Path;
 use std::process::Stdio;
 
 use crate::child::{Mneme, mneme, outcome};
+use crate::harness::PATIENCE;
 use serde_json::{Value, json};
 use tokio::process::Command;
+use tokio::time::timeout;
 
 fn army<const N: usize>(folder: &Path, arguments: [&str; N]) -> Command {
     let mut command = mneme(["army"]);
@@ -48,6 +50,53 @@ async fn the_bot_in_another_process_keeps_its_promises() {
     assert_eq!(document["promises"], json!({"made": bots, "kept": bots, "broken": 0, "unanswered": 0}));
     assert!(out.contains(&format!("promises {bots} of {bots}")), "{out}");
     assert!(folder.path().join("bot_run.log").exists());
+}
+
+#[tokio::test]
+async fn the_report_counts_what_the_bot_counts() {
+    let tree = format!("{REMEMBER}\n    - wait: 1h");
+    let folder = folder(&[("remember", &tree)]);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = port.to_string();
+    let mut command = army(folder.path(), ["run", "--tree", "remember", "--n", "20", "--seed", "1"]);
+    command.args(["--bot-process", "bot", "--bot-http", &address, "--json", "run.json"]);
+    let mut run = Mneme::start(command);
+    // The bot's own count, by its own page.
+    let mut looks = tokio::time::interval(std::time::Duration::from_millis(50));
+    let counted = async {
+        loop {
+            looks.tick().await;
+            let Ok(page) = reqwest::get(format!("http://{address}/metrics")).await else { continue };
+            let text = page.text().await.unwrap_or_default();
+            let ours = text.lines().filter(|line| {
+                line.starts_with("mneme_commands_total") && line.contains("command=\"remember\"")
+            });
+            let counts = ours.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+            let count: u64 = counts.sum();
+            if count >= 20 {
+                return count;
+            }
+        }
+    };
+    let counted = timeout(PATIENCE, counted).await.expect("the bot counts");
+    run.says("20 bots").await;
+    let (status, written) = run.terminate().await;
+    assert_eq!(status.code(), Some(130), "{written:?}");
+    let document: Value =
+        serde_json::from_str(&std::fs::read_to_string(folder.path().join("run.json")).unwrap()).unwrap();
+    assert_eq!((counted, &document["actions"]["memory.remember"]["runs"]), (20, &json!(20)));
+    assert_eq!((&document["promises"]["made"], &document["promises"]["kept"]), (&json!(20), &json!(20)));
+}
+
+#[tokio::test]
+async fn a_long_lock_is_reported() {
+    let tree = "root: { with_lock: { key: slow, ttl: 1s, do: { wait: 400ms } } }";
+    let folder = folder(&[("slow", tree)]);
+    let command = army(folder.path(), ["run", "--tree", "slow", "--no-bot", "--n", "6", "--iterations", "1"]);
+    let (status, out, err) = outcome(command).await;
+    assert_eq!(status.code(), Some(0), "{out}\n{err}");
+    assert!(format!("{out}{err}").contains("a lock is held for long"), "{out}\n{err}");
+    assert!(out.contains("with_lock") && !out.contains("errored"), "nobody dies of waiting: {out}");
 }
 
 #[tokio::test]
@@ -168,13 +217,17 @@ async fn http_status_codes() {
     assert_eq!(status(start(r#"{"tree": "long"}"#)).await, 409);
     let grown = client.put(format!("{base}/load_test/n")).body(r#"{"n": 5}"#).send().await.unwrap();
     assert_eq!(grown.status().as_u16(), 200);
+    let document = async || -> Value {
+        serde_json::from_str(&get("/metrics").send().await.unwrap().text().await.unwrap()).unwrap()
+    };
+    let all_wait = async { while document().await["actions"]["log"]["runs"] != json!(5) {} };
+    timeout(PATIENCE, all_wait).await.expect("five bots begin");
     let stopped = client.delete(format!("{base}/load_test/stop")).send().await.unwrap();
     assert_eq!((stopped.status().as_u16(), stopped.text().await.unwrap().as_str()), (200, "Bots stopped"));
     // What was measured outlives the run.
-    let metrics: Value =
-        serde_json::from_str(&get("/metrics").send().await.unwrap().text().await.unwrap()).unwrap();
+    let metrics = document().await;
     assert_eq!((&metrics["run"]["state"], &metrics["bot_count"]), (&json!("ended"), &json!(0)));
-    assert!(metrics["bots"]["started"].as_u64() >= Some(3), "{metrics}");
+    assert_eq!(metrics["bots"]["started"], json!(5), "{metrics}");
     assert!(get("/logs?tail=2").send().await.unwrap().text().await.unwrap().contains("action=log"));
     assert!(
         get("/metrics")

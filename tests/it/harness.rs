@@ -193,11 +193,31 @@ impl Discord {
 
     /// Starts a bot and waits for nothing.
     pub fn launch(&self, settings: bot::Settings, connected: Connected, instance: Instance) -> Bot {
+        self.launch_with(settings, connected, instance, None)
+    }
+
+    fn launch_with(
+        &self,
+        settings: bot::Settings,
+        connected: Connected,
+        instance: Instance,
+        http: Option<SocketAddr>,
+    ) -> Bot {
         let tasks = Tasks::new();
         let inner = tasks.clone();
         let running =
-            tokio::spawn(async move { run::join(&settings, connected, instance, None, &inner).await });
+            tokio::spawn(async move { run::join(&settings, connected, instance, http, &inner).await });
         Bot { tasks, running }
+    }
+
+    /// A bot that is connected, and what it counts.
+    pub async fn bot_that_counts(&self) -> (Bot, Counters) {
+        let mut seen = self.simulator.watch(self.id("ann"));
+        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let settings = self.settings(Patience::default());
+        let bot = self.launch_with(settings, memory().await, instance(), Some(address));
+        self.connected(&mut seen, 0).await;
+        (bot, Counters(address))
     }
 
     /// How a bot joins that waits for less long than one on Discord before it helps itself.
@@ -282,6 +302,29 @@ impl Discord {
         assert!(self.tasks.wait(PATIENCE).await, "the simulator ends");
         let shown: Vec<String> = records.iter().map(ToString::to_string).collect();
         assert!(shown.is_empty(), "the bot did what it should not:\n{}", shown.join("\n"));
+    }
+}
+
+/// The page of a bot's metrics.
+pub struct Counters(SocketAddr);
+
+impl Counters {
+    /// Waits until the sum of a metric, over all its labels, is at least so much.
+    pub async fn reach(&self, metric: &str, least: u64) {
+        let mut looks = interval(Duration::from_millis(5));
+        let reached = async {
+            loop {
+                looks.tick().await;
+                let page = reqwest::get(format!("http://{}/metrics", self.0)).await.unwrap();
+                let text = page.text().await.unwrap();
+                let ours = text.lines().filter(|line| line.split(['{', ' ']).next() == Some(metric));
+                let counts = ours.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+                if counts.sum::<u64>() >= least {
+                    break;
+                }
+            }
+        };
+        timeout(PATIENCE, reached).await.unwrap_or_else(|_| panic!("{metric} reaches {least}"));
     }
 }
 
@@ -613,7 +656,16 @@ impl Modal {
 }
 
 /// Waits for an event; its data is the answer.
-pub async fn wait(seen: &mut Seen, mut wanted: impl FnMut(&str, &Value) -> bool) -> Answer {
+pub async fn wait(seen: &mut Seen, wanted: impl FnMut(&str, &Value) -> bool) -> Answer {
+    wait_within(PATIENCE, seen, wanted).await
+}
+
+/// The same with another patience.
+pub async fn wait_within(
+    patience: Duration,
+    seen: &mut Seen,
+    mut wanted: impl FnMut(&str, &Value) -> bool,
+) -> Answer {
     let search = async {
         loop {
             let event = seen.next().await.expect("the simulator runs");
@@ -623,7 +675,7 @@ pub async fn wait(seen: &mut Seen, mut wanted: impl FnMut(&str, &Value) -> bool)
             }
         }
     };
-    timeout(PATIENCE, search).await.expect("the bot answers")
+    timeout(patience, search).await.expect("the bot answers")
 }
 
 /// Options as Discord nests them: the words behind the first are subcommands.

@@ -30,8 +30,8 @@ use tokio::time::timeout;
 
 use crate::child::{Mneme, run_over};
 use crate::harness::{
-    Answer, Bot, Discord, PATIENCE, Person, instance, rounds, seed, store_ahead, together, wait, world,
-    world_of,
+    Answer, Bot, Discord, PATIENCE, Person, instance, rounds, seed, store_ahead, together, wait_within,
+    world, world_of,
 };
 
 /// Enough for a reminder of ten seconds to be due.
@@ -41,10 +41,11 @@ fn is_reminder(text: &str) -> bool {
     text.starts_with("⏰ <@")
 }
 
-/// Waits for a reminder in a channel.
+/// Waits for a reminder in a channel. One whose delivery is unknown is not tried again before its lease is over,
+/// which takes a minute.
 async fn comes(person: &Person<'_>, seen: &mut mneme::sim::Seen) -> Answer {
     let channel = person.channel.to_string();
-    wait(seen, |t, d| {
+    wait_within(3 * PATIENCE, seen, |t, d| {
         let reminder = d["content"].as_str().is_some_and(is_reminder);
         t == "MESSAGE_CREATE" && d["channel_id"] == channel && reminder
     })

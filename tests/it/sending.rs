@@ -127,17 +127,20 @@ async fn a_late_reply_and_a_late_button_are_announced_too() {
 
 #[tokio::test]
 async fn a_channel_where_the_bot_may_not_speak_is_left_in_peace() {
-    let stage = start().await;
+    let discord = Discord::start().await;
+    let (bot, counters) = discord.bot_that_counts().await;
+    let stage = Stage { discord, bot };
     // The owner may speak wherever others may not.
     let (olga, direct) = (stage.person("zoo", "cats", "olga"), stage.discord.direct("olga"));
     stage.discord.simulator.faults().revoke(permission::SEND_MESSAGES);
-    for _ in 0..3 {
+    for unspoken in 1..=3 {
         olga.say(".ping");
-        assert_eq!(direct.says("ping").await, "🟢 Pong!");
+        counters.reach("mneme_unspoken_total", unspoken).await;
     }
-    // Interactions are answered all the same.
+    assert_eq!(stage.discord.simulator.calls(MESSAGES), 1, "one refusal is enough");
+    // Elsewhere, and to interactions, it speaks all the same.
+    assert_eq!(direct.says("ping").await, "🟢 Pong!");
     assert_eq!(olga.slash("ping", &[]).await.text(), "🟢 Pong!");
-    assert_eq!(stage.discord.simulator.calls(MESSAGES), 1 + 3, "one refusal is enough");
     stage.end_despite(|record| record.response["code"] == 50013).await;
 }
 

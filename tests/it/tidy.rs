@@ -135,8 +135,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("aws_config::", &["dynamo/"]),
     ("aws_smithy_", &["dynamo/"]),
     ("serenity::", &["bot/", "context/", "telemetry.rs"]),
-    ("axum::", &["sim/", "web/"]),
-    ("clap::", &["army/cli.rs", "config.rs", "main.rs"]),
+    ("axum::", &["army/http.rs", "sim/", "web/"]),
+    ("clap::", &["army/cli.rs", "army/command.rs", "config.rs", "main.rs"]),
     ("println!", &["main.rs", "playground.rs", "doctor.rs"]),
 ];
 

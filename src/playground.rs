@@ -67,7 +67,8 @@ async fn play(settings: Settings, stage: &Tasks, tasks: &Tasks) -> anyhow::Resul
     stage.spawn("chat", keep(simulator.clone(), chat, stage.shutdown()));
     println!("\n  mneme is listening. Open  http://{address}  and say:  .remember meeting is tomorrow\n");
     let bot = bot_settings(&simulator);
-    run::join(&bot, connected, Instance { player: Player::Sim, ..settings.instance }, None, tasks).await
+    let instance = Instance { player: Player::Sim, ..settings.instance };
+    run::join(&bot, connected, instance, run::Parts::default(), None, tasks).await
 }
 
 /// How a bot of ours joins a simulated Discord: as it would join the real one.

@@ -63,7 +63,9 @@ impl Dice {
             // Of a row that was there once: nobody acts on what is still to come.
             1 => {
                 let next = model.out_lane(&Out::Here).await.unwrap().map_or(0, |lane| lane.next);
-                (next > 0).then(|| Step::Done(self.below(next)))
+                let first = self.below(next.max(1));
+                let numbers = if self.below(2) == 0 { vec![first] } else { vec![first, first + 1] };
+                (next > 1).then_some(Step::Done(numbers))
             }
             _ => {
                 let (peer, lane) = (self.peer(), Lane::Events);
@@ -71,15 +73,18 @@ impl Dice {
                 let (epoch, number) = known.map_or((5, 0), |lane| (lane.epoch, lane.expected));
                 let chain = Chain::start().after(&self.id());
                 let number = number + u64::from(self.below(5) == 0);
-                Some(Step::Take(Taken { peer, lane, epoch, number, chain }))
+                let next = number + 1 + self.below(3);
+                Some(Step::Take(Taken { peer, lane, epoch, number, next, chain }))
             }
         };
         let (id, text, path) = (self.id(), format!("text {}", self.steps), vec![self.peer()]);
-        let kept = Kept { id: id.clone(), text, path, at: Timestamp::from_millis(1_234), until: UNTIL };
+        let (at, signature) =
+            (Timestamp::from_millis(1_234), (self.below(2) == 0).then(|| "signed".to_owned()));
+        let kept = Kept { id: id.clone(), text, signature, path, at, until: UNTIL };
         let envelopes = if self.below(4) > 0 { vec![(kept, Some(self.peer()))] } else { Vec::new() };
         let at = Timestamp::from_seconds(3_000_000_000);
         let (lane, reason, detail) = ("here".to_owned(), self.reason(), self.steps.to_string());
-        let dead = vec![Dead { lane, at, id, reason, detail, text: None, path: Vec::new() }];
+        let dead = vec![Dead { lane, at, id, reason, detail, text: None, signature: None, path: Vec::new() }];
         Change { step, envelopes, joining: self.joining(model).await, dead }
     }
 

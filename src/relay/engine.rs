@@ -5,13 +5,15 @@
 //! else may be forgotten at any time: an engine that starts over asks the store and goes on. It reads no clock
 //! and owns no task; [`super::run`] drives it, and so do simulations.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use futures::future::join_all;
 use tracing::{error, warn};
 
 use crate::clock::Timestamp;
-use crate::dynamo::Error;
+use crate::dynamo::{Error, WRITES_MAX};
+use crate::relay::counts::{Counts, STRANGER, What};
 use crate::relay::envelope::{LIFE_MAX, Scope, Sealed};
 use crate::relay::frame::{Ack, Content, Data, FRAME_VERSION, Frame, Hello, Lane, REFUSED_MAX, Reason};
 use crate::relay::here::Here;
@@ -19,7 +21,7 @@ use crate::relay::link::{Flight, InLane, OutLane, Verdict, Weighed, epoch, judge
 use crate::relay::name::BotName;
 use crate::relay::publish::{Draft, Onward, Published, Refused, TRIES_MAX, kept, publish};
 use crate::relay::routes::{HOPS_MAX, Routes};
-use crate::relay::store::{Change, Dead, Note, Out, Step, Store, Taken, Written, joining};
+use crate::relay::store::{Change, Dead, Kept, Note, Out, Step, Store, Taken, Written, joining};
 
 /// Everybody says this often that they are there.
 pub const HELLO_EVERY: Duration = Duration::from_secs(30);
@@ -41,26 +43,23 @@ pub const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How often the queue of a peer that is down is freed of what has expired.
 const EXPIRY_EVERY: Duration = Duration::from_secs(60);
 
+/// How often the age of the oldest row is looked at.
+const OLDEST_EVERY: Duration = Duration::from_secs(60);
+
 /// As many rows are read at once.
 const ROWS: u32 = 25;
 
+/// Frames that are taken in one transaction: with more, one that fails costs too much to do again.
+const TAKEN_TOGETHER: usize = 25;
+
+/// Who is further off than this should look at the clock.
+const CLOCKS_APART: Duration = Duration::from_secs(60);
+
+/// A warning about one peer's clock is given once in this time.
+const WARN_EVERY: Duration = Duration::from_secs(3_600);
+
 /// A peer's clock may be a day off before its envelopes live too long for us.
 const LIFE_SLACK: Duration = Duration::from_secs(24 * 3_600);
-
-/// What happened since the start, for the metrics.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    pub accepted: u64,
-    /// By the number of the lane, or by the id: it came by another way.
-    pub repeats: u64,
-    pub refused: u64,
-    pub strangers: u64,
-    pub gaps: u64,
-    pub epochs: u64,
-    pub resent: u64,
-    /// Measurements that found a queue full.
-    pub dropped: u64,
-}
 
 pub struct Engine<S> {
     pub(super) store: S,
@@ -75,7 +74,11 @@ pub struct Engine<S> {
 }
 
 struct Peer {
+    /// Since when it would be heard if it were there, and what was written down of it.
+    began_at: Option<Timestamp>,
+    seen: Option<bool>,
     heard_at: Option<Timestamp>,
+    clock_warned_at: Option<Timestamp>,
     closing: bool,
     hello_at: Timestamp,
     to: Option<[Sending; 2]>,
@@ -93,6 +96,9 @@ struct Sending {
     note_at: Option<Timestamp>,
     noted: u64,
     expiry_at: Timestamp,
+    /// When the first that waits was made, and when that is looked at again.
+    oldest: Option<Timestamp>,
+    oldest_at: Timestamp,
     /// While the peer is down: what its transport keeps for it has been sent.
     left: bool,
 }
@@ -119,11 +125,16 @@ impl Peer {
             note_at: None,
             noted: 0,
             expiry_at: START,
+            oldest: None,
+            oldest_at: START,
             left: false,
         };
         let hearing = |lane| Hearing { lane, known: None, ack_at: None, unanswered: 0, refused: Vec::new() };
         Self {
+            began_at: None,
+            seen: None,
             heard_at: None,
+            clock_warned_at: None,
             closing: false,
             hello_at: START,
             to: routes.to.contains_key(name).then(|| Lane::ALL.map(sending)),
@@ -131,9 +142,39 @@ impl Peer {
         }
     }
 
+    /// Writes down when it came or went, for whoever asks in another process.
+    async fn note_seen<S: Store>(&mut self, store: &S, name: &BotName, now: Timestamp) -> Result<(), Error> {
+        let (up, began_at) = (self.is_up(now), *self.began_at.get_or_insert(now));
+        // At a start it is not down but unheard.
+        let too_early = self.seen.is_none() && !up && now.since(began_at) < DOWN_AFTER;
+        if self.seen == Some(up) || too_early {
+            return Ok(());
+        }
+        // Blocked: it was so before.
+        let since = if up { now } else { self.heard_at.unwrap_or(now) };
+        store.note(&Note::Seen { peer: name.clone(), up, since }).await?;
+        self.seen = Some(up);
+        Ok(())
+    }
+
     fn is_up(&self, now: Timestamp) -> bool {
         !self.closing && self.heard_at.is_some_and(|at| now.since(at) < DOWN_AFTER)
     }
+}
+
+/// How the link to a peer stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PeerView {
+    pub up: bool,
+    pub waiting: Vec<(Lane, u64)>,
+    /// When the envelope was made that has waited longest, as of the last minute.
+    pub oldest: Option<Timestamp>,
+}
+
+/// Frames that continue each other, and what is made of each.
+struct Batch {
+    taken: Taken,
+    frames: Vec<(Data, Result<(Sealed, Vec<BotName>), (Reason, String)>)>,
 }
 
 /// Whatever is due at this time is due at once.
@@ -144,8 +185,8 @@ impl<S: Store> Engine<S> {
     pub fn new(store: S, routes: Routes, keeps: bool, seed: u64) -> Self {
         let peers = routes.peers().map(|name| (name.clone(), Peer::new(name, &routes))).collect();
         let (chance, here) = (fastrand::Rng::with_seed(seed), Here::default());
-        let counts = Counts::default();
-        Self { store, routes, keeps, peers, here, outgoing: Vec::new(), chance, counts }
+        let (outgoing, counts) = (Vec::new(), Counts::default());
+        Self { store, routes, keeps, peers, here, outgoing, chance, counts }
     }
 
     pub fn store(&self) -> &S {
@@ -156,8 +197,28 @@ impl<S: Store> Engine<S> {
         self.peers.get(peer).is_some_and(|peer| peer.is_up(now))
     }
 
+    /// How the links stand.
+    pub fn view(&self, now: Timestamp) -> BTreeMap<BotName, PeerView> {
+        let view = |peer: &Peer| {
+            let lanes = || peer.to.iter().flatten();
+            let waiting = |sending: &Sending| sending.known.as_ref().map_or(0, OutLane::waiting);
+            let waiting = lanes().map(|sending| (sending.lane, waiting(sending))).collect();
+            let oldest = lanes().filter_map(|sending| sending.oldest).min();
+            PeerView { up: peer.is_up(now), waiting, oldest }
+        };
+        self.peers.iter().map(|(name, peer)| (name.clone(), view(peer))).collect()
+    }
+
+    /// Envelopes that wait for our rules.
+    pub fn waiting_here(&self) -> u64 {
+        self.here.known.as_ref().map_or(0, OutLane::waiting)
+    }
+
     /// The frames to send since the last call.
     pub fn outgoing(&mut self) -> Vec<(BotName, Frame)> {
+        for (to, frame) in &self.outgoing {
+            self.counts.peer(What::Frames, to, ["out hello", "out data", "out ack"][frame.place()], 1);
+        }
         std::mem::take(&mut self.outgoing)
     }
 
@@ -190,16 +251,48 @@ impl<S: Store> Engine<S> {
         }
     }
 
-    /// Hears a frame. What the store does not take is not acknowledged, and comes again.
+    /// Hears a frame, as [`Engine::hear_all`].
     pub async fn hear(&mut self, now: Timestamp, from: &BotName, frame: Frame) -> Result<(), Error> {
+        self.hear_all(now, vec![(from.clone(), frame)]).await
+    }
+
+    /// Hears frames in their order. What the store does not take is not acknowledged, and comes again.
+    pub async fn hear_all(&mut self, now: Timestamp, frames: Vec<(BotName, Frame)>) -> Result<(), Error> {
+        let mut frames = frames.into_iter().peekable();
+        while let Some((from, frame)) = frames.next() {
+            if !self.heard(now, &from, &frame) {
+                continue;
+            }
+            match frame {
+                Frame::Hello(hello) => self.greeted(now, &from, &hello),
+                Frame::Ack(ack) => self.acknowledged(now, &from, &ack).await?,
+                Frame::Data(data) => {
+                    let (lane, mut run) = (data.lane, vec![data]);
+                    let more = |next: &(BotName, Frame)| {
+                        next.0 == from && matches!(&next.1, Frame::Data(data) if data.lane == lane)
+                    };
+                    while let Some((_, Frame::Data(data))) = frames.next_if(more) {
+                        self.counts.peer(What::Frames, &from, "in data", 1);
+                        run.push(data);
+                    }
+                    self.take(now, &from, run).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes that somebody is there; `false`: it is a stranger.
+    fn heard(&mut self, now: Timestamp, from: &BotName, frame: &Frame) -> bool {
         let Some(peer) = self.peers.get_mut(from) else {
-            self.counts.strangers += 1;
-            return Ok(());
+            self.stranger();
+            return false;
         };
+        self.counts.peer(What::Frames, from, ["in hello", "in data", "in ack"][frame.place()], 1);
         let was_up = peer.is_up(now);
         peer.heard_at = Some(now);
         // Whatever it sends after its goodbye, it is there.
-        peer.closing = matches!(&frame, Frame::Hello(hello) if hello.closing);
+        peer.closing = matches!(frame, Frame::Hello(hello) if hello.closing);
         if !was_up && !peer.closing {
             peer.hello_at = START;
             for sending in peer.to.iter_mut().flatten() {
@@ -207,92 +300,168 @@ impl<S: Store> Engine<S> {
                 sending.flight.iter_mut().for_each(Flight::back);
             }
         }
-        match frame {
-            Frame::Hello(hello) => self.greeted(from, &hello),
-            Frame::Data(data) => return self.take(now, from, &data).await,
-            Frame::Ack(ack) => return self.acknowledged(now, from, &ack).await,
-        }
-        Ok(())
+        true
     }
 
-    fn greeted(&self, from: &BotName, hello: &Hello) {
+    fn greeted(&mut self, now: Timestamp, from: &BotName, hello: &Hello) {
+        let apart = now.since(hello.clock).max(hello.clock.since(now));
+        let peer = self.peers.get_mut(from).expect("only a peer is heard");
+        if apart > CLOCKS_APART && peer.clock_warned_at.is_none_or(|at| now.since(at) > WARN_EVERY) {
+            peer.clock_warned_at = Some(now);
+            warn!(peer = %from, ours = %now, theirs = %hello.clock, "a peer's clock says another time");
+        }
         if !(hello.v_min..=hello.v_max).contains(&FRAME_VERSION) {
             let (v_min, v_max) = (hello.v_min, hello.v_max);
             error!(peer = %from, v_min, v_max, ours = FRAME_VERSION, "a peer speaks another version");
         }
     }
 
-    /// Takes what a peer sent, or says where we stand.
-    async fn take(&mut self, now: Timestamp, from: &BotName, data: &Data) -> Result<(), Error> {
-        let peer = self.peers.get_mut(from).expect("only a peer is heard");
-        let Some(hearing) = peer.from.as_mut().map(|lanes| &mut lanes[data.lane as usize]) else {
-            self.counts.strangers += 1;
-            return Ok(());
-        };
-        let known = hearing.settle_on(&self.store, from, data, &mut self.counts).await?;
-        if judge(known.as_ref(), data) != Verdict::Take {
-            self.counts.repeats += 1;
-            hearing.answer_soon(now);
-            return Ok(());
+    /// There is a new connection: what was in flight on the last one is sent again.
+    pub fn connected(&mut self) {
+        for peer in self.peers.values_mut() {
+            peer.hello_at = START;
+            for sending in peer.to.iter_mut().flatten() {
+                sending.left = false;
+                sending.flight.iter_mut().for_each(Flight::start_over);
+            }
         }
-        let room = self
-            .here
-            .lane(&self.store, now)
-            .await?
-            .is_none_or(|lane| !self.routes.waiting.is_full(&Out::Here, Some(&lane)));
-        if !room {
-            // It is not acknowledged, so it comes again; the answer tells that there is no room.
+    }
+
+    /// Somebody spoke who is no peer.
+    pub fn stranger(&mut self) {
+        self.counts.add(What::Refused, STRANGER, STRANGER, 1);
+    }
+
+    /// A peer sent something that is no frame.
+    pub fn unreadable(&mut self, from: &BotName) {
+        self.counts.peer(What::Refused, from, "unreadable", 1);
+    }
+
+    /// Takes what a peer sent on a lane, or says where we stand. What follows each other goes together.
+    async fn take(&mut self, now: Timestamp, from: &BotName, frames: Vec<Data>) -> Result<(), Error> {
+        let mut frames = VecDeque::from(frames);
+        while let Some(first) = frames.pop_front() {
+            let lane = first.lane;
+            let peer = self.peers.get_mut(from).expect("only a peer is heard");
+            let Some(hearing) = peer.from.as_mut().map(|lanes| &mut lanes[lane as usize]) else {
+                self.counts.peer(What::Refused, from, STRANGER, 1);
+                continue;
+            };
             hearing.answer_soon(now);
-            return Ok(());
+            let known = hearing.settle_on(&self.store, from, &first, &mut self.counts).await?;
+            if judge(known.as_ref(), &first) != Verdict::Take {
+                self.counts.peer(What::Repeats, from, "lane", 1);
+                continue;
+            }
+            let known = self.here.lane(&self.store, now).await?;
+            let room = self.routes.waiting.here.saturating_sub(known.map_or(0, |lane| lane.waiting()));
+            if room == 0 {
+                // It is not acknowledged, so it comes again; the answer tells that there is no room.
+                continue;
+            }
+            let most = TAKEN_TOGETHER.min(usize::try_from(room).unwrap_or(TAKEN_TOGETHER));
+            let batch = self.batch(now, from, first, &mut frames, most);
+            let peer = self.peers.get_mut(from).expect("only a peer is heard");
+            let hearing = &mut peer.from.as_mut().expect("it sends")[lane as usize];
+            hearing.unanswered += u32::try_from(batch.frames.len() - 1).unwrap_or(0);
+            let after = InLane { epoch: batch.taken.epoch, expected: batch.taken.next, chain: None };
+            let after = InLane { chain: Some(batch.taken.chain.clone()), ..after };
+            // Unread until the store has answered: it may or may not have been written.
+            hearing.known = None;
+            if self.accept(now, from, batch).await? {
+                let peer = self.peers.get_mut(from).expect("no peer goes away");
+                let hearing = &mut peer.from.as_mut().expect("it sends")[lane as usize];
+                hearing.known = Some(Some(after));
+            }
         }
-        let taken = Taken {
-            peer: from.clone(),
-            lane: data.lane,
-            epoch: data.epoch,
-            number: data.number,
-            chain: data.before.after(&data.id),
-        };
-        let written = match self.routes.inspect(now, from, data) {
-            Ok((sealed, path)) => self.accept(now, &taken, &sealed, path).await?,
-            Err(refusal) => self.refuse(now, &taken, data, refusal).await?,
-        };
-        let peer = self.peers.get_mut(from).expect("no peer goes away");
-        let hearing = &mut peer.from.as_mut().expect("it had lanes")[data.lane as usize];
-        hearing.known = written.then(|| {
-            Some(InLane { epoch: taken.epoch, expected: taken.number + 1, chain: Some(taken.chain) })
-        });
-        hearing.answer_soon(now);
         Ok(())
     }
 
-    /// Takes an envelope in, hands it on and uses up its number, all at once. `false`: the lane is elsewhere.
-    async fn accept(
-        &mut self,
+    /// The first frame, and those behind it that continue its history, as many as one transaction holds.
+    fn batch(
+        &self,
         now: Timestamp,
-        taken: &Taken,
-        sealed: &Sealed,
-        path: Vec<BotName>,
-    ) -> Result<bool, Error> {
-        let (envelope, step) = (sealed.envelope(), Some(Step::Take(taken.clone())));
+        from: &BotName,
+        first: Data,
+        frames: &mut VecDeque<Data>,
+        most: usize,
+    ) -> Batch {
+        let mut taken = Taken {
+            peer: from.clone(),
+            lane: first.lane,
+            epoch: first.epoch,
+            number: first.number,
+            next: first.number,
+            chain: first.before.clone(),
+        };
+        let (mut batch, mut writes) = (Vec::new(), 1 + self.routes.to.len() + 1);
+        let mut next = Some(first);
+        while let Some(data) = next {
+            taken.next += 1;
+            taken.chain = data.before.after(&data.id);
+            let inspected = self.routes.inspect(now, from, &data);
+            writes += inspected
+                .as_ref()
+                .map_or(1, |(sealed, path)| 1 + self.routes.queues(sealed.envelope(), path).len());
+            batch.push((data, inspected));
+            let follows = |data: &Data| {
+                data.epoch == taken.epoch
+                    && data.number == taken.next
+                    && data.before == taken.chain
+                    && data.base <= taken.number
+            };
+            // The next one may join every queue there is.
+            let fits = batch.len() < most && writes + 2 + self.routes.to.len() <= WRITES_MAX;
+            next = frames.pop_front_if(|data| fits && follows(data));
+        }
+        Batch { taken, frames: batch }
+    }
+
+    /// Takes envelopes in, hands them on and uses up their numbers, all at once. What is refused becomes a dead
+    /// letter under its number. `false`: the lane is elsewhere.
+    async fn accept(&mut self, now: Timestamp, from: &BotName, batch: Batch) -> Result<bool, Error> {
+        let mut dead = Vec::new();
+        for (data, inspected) in &batch.frames {
+            if let Err((reason, detail)) = inspected {
+                dead.extend(self.refused(now, from, data, *reason, detail));
+            }
+        }
+        let mut known_ids = BTreeSet::new();
         for _ in 0..TRIES_MAX {
-            let known = self.queues_of(now, sealed, &path).await?;
-            let Onward { queued, dead, dropped } = Onward::plan(sealed, &path, &self.routes, &known, now);
-            let joining = joining(&known, epoch(now), &[(envelope.id.clone(), envelope.until, queued)]);
-            let envelopes = vec![(kept(sealed, path.clone()), Some(taken.peer.clone()))];
-            let change = Change { step: step.clone(), envelopes, joining, dead };
+            let mut change = Change {
+                step: Some(Step::Take(batch.taken.clone())),
+                dead: dead.clone(),
+                ..Change::default()
+            };
+            let (mut queues, mut queued, mut dropped) = (BTreeMap::new(), Vec::new(), 0);
+            let mut fresh = BTreeSet::new();
+            for (sealed, path) in batch.frames.iter().filter_map(|(_, inspected)| inspected.as_ref().ok()) {
+                let envelope = sealed.envelope();
+                if known_ids.contains(&envelope.id) || !fresh.insert(envelope.id.clone()) {
+                    continue;
+                }
+                queues.extend(self.queues_of(now, sealed, path).await?);
+                let onward = Onward::plan(sealed, path, &self.routes, &queues, now);
+                queued.push((envelope.id.clone(), envelope.until, onward.queued));
+                change.dead.extend(onward.dead);
+                change.envelopes.push((kept(sealed, path.clone()), Some(from.clone())));
+                dropped += onward.dropped;
+            }
+            change.joining = joining(&queues, epoch(now), &queued);
             match self.store.write(&change).await? {
                 Written::Done => {
                     self.joined(&change);
-                    self.counts.accepted += 1;
-                    self.counts.dropped += dropped;
+                    self.count_taken(now, from, &batch, &change, dropped);
                     return Ok(true);
                 }
                 Written::Passed => return Ok(false),
-                // It came by another way before.
+                // It came by another way before, and others of them may have.
                 Written::Known(_) => {
-                    self.counts.repeats += 1;
-                    let change = Change { step, ..Change::default() };
-                    return Ok(self.store.write(&change).await? == Written::Done);
+                    for (kept, _) in &change.envelopes {
+                        if self.store.kept(&kept.id).await?.is_some() {
+                            known_ids.insert(kept.id.clone());
+                        }
+                    }
                 }
                 Written::Moved => self.look(),
             }
@@ -300,31 +469,53 @@ impl<S: Store> Engine<S> {
         Err(Error::Throttled("the queues were filled by others all the time".into()))
     }
 
-    /// Uses up a number under which nothing comes that we take.
-    async fn refuse(
+    fn count_taken(&mut self, now: Timestamp, from: &BotName, batch: &Batch, change: &Change, dropped: u64) {
+        let sound = batch.frames.iter().filter(|(_, inspected)| inspected.is_ok()).count();
+        let accepted = change.envelopes.len();
+        self.counts.peer(What::Accepted, from, "", accepted as u64);
+        self.counts.peer(What::Repeats, from, "way", (sound - accepted) as u64);
+        self.counts.peer(What::Dropped, from, "", dropped);
+        let delay = |(kept, _): &(Kept, _)| u64::try_from(now.since(kept.at).as_millis()).unwrap_or(u64::MAX);
+        let delays = change.envelopes.iter().map(delay).fold(0, u64::saturating_add);
+        self.counts.peer(What::DelayMillis, from, "", delays);
+        for dead in &change.dead {
+            self.counts.add(What::Dead, &dead.lane, dead.reason.name(), 1);
+        }
+    }
+
+    /// Remembers to tell the sender why, and what is left for somebody to look at.
+    fn refused(
         &mut self,
         now: Timestamp,
-        taken: &Taken,
+        from: &BotName,
         data: &Data,
-        (reason, detail): (Reason, String),
-    ) -> Result<bool, Error> {
-        let mut dead = Vec::new();
-        if let Content::Envelope { text, path } = &data.content {
-            self.counts.refused += 1;
-            let peer = self.peers.get_mut(&taken.peer).expect("only a peer is heard");
-            let hearing = &mut peer.from.as_mut().expect("it sends")[data.lane as usize];
-            if hearing.refused.len() < REFUSED_MAX {
-                hearing.refused.push((data.number, reason));
-            }
-            if reason != Reason::Expired {
-                warn!(peer = %taken.peer, id = %data.id, reason = reason.name(), detail, "refused an envelope");
-                let lane = format!("in/{}/{}", taken.peer, data.lane.name());
-                let (id, text) = (data.id.clone(), Some(text.clone()));
-                dead.push(Dead { lane, at: now, id, reason, detail, text, path: path.clone() });
-            }
+        reason: Reason,
+        detail: &str,
+    ) -> Option<Dead> {
+        let Content::Envelope { text, signature, path } = &data.content else {
+            self.counts.add(What::Expired, &format!("in/{from}/{}", data.lane.name()), "", 1);
+            return None;
+        };
+        self.counts.peer(What::Refused, from, reason.name(), 1);
+        let peer = self.peers.get_mut(from).expect("only a peer is heard");
+        let hearing = &mut peer.from.as_mut().expect("it sends")[data.lane as usize];
+        if hearing.refused.len() < REFUSED_MAX {
+            hearing.refused.push((data.number, reason));
         }
-        let change = Change { step: Some(Step::Take(taken.clone())), dead, ..Change::default() };
-        Ok(self.store.write(&change).await? == Written::Done)
+        if reason == Reason::Expired {
+            return None;
+        }
+        warn!(peer = %from, id = %data.id, reason = reason.name(), detail, "refused an envelope");
+        Some(Dead {
+            lane: format!("in/{from}/{}", data.lane.name()),
+            at: now,
+            id: data.id.clone(),
+            reason,
+            detail: detail.to_owned(),
+            text: Some(text.clone()),
+            signature: signature.clone(),
+            path: path.clone(),
+        })
     }
 
     /// The queues that an envelope joins, as they are known.
@@ -369,14 +560,14 @@ impl<S: Store> Engine<S> {
         let spread = self.spread();
         let peer = self.peers.get_mut(from).expect("only a peer is heard");
         let Some(sending) = peer.to.as_mut().map(|lanes| &mut lanes[ack.lane as usize]) else {
-            self.counts.strangers += 1;
+            self.counts.peer(What::Refused, from, STRANGER, 1);
             return Ok(());
         };
         for (number, reason) in &ack.refused {
             warn!(peer = %from, number, reason = reason.name(), "a peer refused an envelope");
         }
         let renewed = sending.weigh(&self.store, now, ack, spread).await?;
-        self.counts.epochs += u64::from(renewed);
+        self.counts.peer(What::Epochs, from, "", u64::from(renewed));
         Ok(())
     }
 
@@ -400,12 +591,14 @@ impl<S: Store> Engine<S> {
                 }
             }
             let is_up = peer.is_up(now);
+            peer.note_seen(&self.store, &name, now).await?;
             for sending in peer.to.iter_mut().flatten() {
                 sending.expire(&self.store, now, is_up).await?;
                 if is_up || self.keeps {
                     let frames = sending.send(&self.store, now, is_up, spread, &mut self.counts).await?;
                     self.outgoing.extend(frames.into_iter().map(|data| (name.clone(), Frame::Data(data))));
                 }
+                sending.look_back(&self.store, now).await?;
                 sending.note(&self.store, now).await?;
             }
         }
@@ -447,16 +640,16 @@ fn hello(now: Timestamp, closing: bool) -> Frame {
 
 impl Routes {
     /// An envelope that a peer sent, and the bots that have had it; or why we do not take it.
-    fn inspect(
+    pub(super) fn inspect(
         &self,
         now: Timestamp,
         from: &BotName,
         data: &Data,
     ) -> Result<(Sealed, Vec<BotName>), (Reason, String)> {
         let refuse = |reason: Reason, detail: &str| Err((reason, detail.to_owned()));
-        let (text, path) = match &data.content {
+        let (text, signature, path) = match &data.content {
             Content::Skip(reason) => return Err((*reason, String::new())),
-            Content::Envelope { text, path } => (text, path),
+            Content::Envelope { text, signature, path } => (text, signature, path),
         };
         let sealed = Sealed::open(text.clone()).map_err(|why| (Reason::Malformed, why.to_string()))?;
         let (envelope, link) = (sealed.envelope(), self.from.get(from));
@@ -479,8 +672,12 @@ impl Routes {
         if !link.is_some_and(|link| link.carries(&envelope.topic)) {
             return refuse(Reason::Topic, "the link from there does not carry this topic");
         }
-        if origin != *from && !link.is_some_and(|link| link.vouch) {
-            return refuse(Reason::Origin, "the link from there does not vouch for others");
+        match (self.keys.get(&origin), signature) {
+            (Some(key), Some(signature)) if key.verifies(text, signature) => {}
+            (Some(_), Some(_)) => return refuse(Reason::Signature, "it is not what its origin signed"),
+            (Some(_), None) => return refuse(Reason::Signature, "its origin signs, and it is not signed"),
+            (None, _) if origin == *from || link.is_some_and(|link| link.vouch) => {}
+            (None, _) => return refuse(Reason::Origin, "the link from there does not vouch for others"),
         }
         if envelope.until <= now {
             return refuse(Reason::Expired, "its life is over");
@@ -488,7 +685,7 @@ impl Routes {
         if envelope.until > now.plus(LIFE_MAX + LIFE_SLACK) {
             return refuse(Reason::Life, "it would live for more than 31 days from now");
         }
-        Ok((sealed, path.clone()))
+        Ok((sealed.with_signature(signature.clone()), path.clone()))
     }
 }
 
@@ -506,7 +703,7 @@ impl Hearing {
         let note = match judge(known.as_ref(), data) {
             Verdict::Adopt => Note::Adopt { peer, lane, epoch, expected },
             Verdict::Behind => {
-                counts.gaps += 1;
+                counts.peer(What::Gaps, from, "", 1);
                 warn!(peer = %from, expected = known.map_or(0, |lane| lane.expected), base = data.base, "a gap");
                 Note::Behind { peer, lane, epoch, expected }
             }
@@ -638,7 +835,9 @@ impl Sending {
         let (Some(lane), false) = (&mut self.known, self.left && !is_up) else { return Ok(Vec::new()) };
         let flight = self.flight.get_or_insert_with(|| Flight::new(self.lane, lane.acked));
         if is_up && flight.again_at().is_some_and(|at| now >= at) {
-            counts.resent += flight.next() - flight.acked;
+            if let Out::Link(peer, _) = &self.out {
+                counts.peer(What::Resent, peer, "", flight.next() - flight.acked);
+            }
             flight.late();
         }
         let mut frames = Vec::new();
@@ -655,30 +854,52 @@ impl Sending {
                 flight.settle(now, first, spread);
                 self.note_at.get_or_insert(now.plus(NOTE_AFTER));
             }
-            for row in rows {
+            let kept =
+                join_all(rows.iter().map(|row| async {
+                    if row.skip.is_some() { Ok(None) } else { store.kept(&row.id).await }
+                }));
+            for (row, kept) in rows.iter().zip(kept.await) {
                 if row.number != flight.next() || flight.free() == 0 {
                     break 'sending;
                 }
-                let kept = match row.skip {
-                    Some(reason) => Err(reason),
-                    None => store.kept(&row.id).await?.filter(|kept| kept.until > now).ok_or(Reason::Expired),
-                };
+                let kept = kept?.filter(|kept| kept.until > now);
+                let kept = kept.ok_or(row.skip.unwrap_or(Reason::Expired));
                 let content = match kept {
                     Err(reason) => Content::Skip(reason),
                     Ok(mut kept) => {
                         kept.path.push(self.me.clone());
-                        Content::Envelope { text: kept.text, path: kept.path }
+                        let Kept { text, signature, path, .. } = kept;
+                        Content::Envelope { text, signature, path }
                     }
                 };
                 let bytes = if let Content::Envelope { text, .. } = &content { text.len() } else { 0 };
                 flight.push(now, row.before.clone(), bytes, spread);
                 let (epoch, base) = (lane.epoch, flight.acked);
-                let (number, before, id) = (row.number, row.before, row.id);
+                let (number, before, id) = (row.number, row.before.clone(), row.id.clone());
                 frames.push(Data { lane: self.lane, epoch, base, number, before, id, content });
             }
         }
         self.left = !is_up;
         Ok(frames)
+    }
+
+    /// Looks how long the first has waited, now and then.
+    async fn look_back<S: Store>(&mut self, store: &S, now: Timestamp) -> Result<(), Error> {
+        let Some(lane) = self.known.as_ref().filter(|lane| lane.waiting() > 0) else {
+            self.oldest = None;
+            return Ok(());
+        };
+        if now < self.oldest_at {
+            return Ok(());
+        }
+        self.oldest_at = now.plus(OLDEST_EVERY);
+        let first = store.rows(&self.out, lane.acked, 1).await?.into_iter().next();
+        let kept = match first {
+            Some(row) => store.kept(&row.id).await?,
+            None => None,
+        };
+        self.oldest = kept.map(|kept| kept.at);
+        Ok(())
     }
 
     /// Writes down what is settled, now and then.
@@ -698,6 +919,7 @@ impl Sending {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::sync::Arc;
 
     use futures::FutureExt;
 
@@ -706,6 +928,7 @@ mod tests {
     use crate::dynamo::testing::embedded_at;
     use crate::relay::envelope::Envelope;
     use crate::relay::envelope::tests::envelope;
+    use crate::relay::keys::{SecretKey, generate};
     use crate::relay::model::Model;
     use crate::relay::name::{Chain, EnvelopeId, Pattern};
     use crate::relay::routes::Link;
@@ -727,16 +950,19 @@ mod tests {
     struct Sent {
         id: EnvelopeId,
         text: String,
+        signature: Option<String>,
         path: Vec<BotName>,
     }
 
     fn sent(envelope: &Envelope, path: &[&str]) -> Sent {
         let text = Sealed::seal(envelope.clone()).unwrap().text().to_owned();
-        Sent { id: envelope.id.clone(), text, path: path.iter().map(|bot| name(bot)).collect() }
+        let path = path.iter().map(|bot| name(bot)).collect();
+        Sent { id: envelope.id.clone(), text, signature: None, path }
     }
 
     fn hear(engine: &mut Engine<Model>, now: Timestamp, number: u64, sent: &Sent) {
-        let content = Content::Envelope { text: sent.text.clone(), path: sent.path.clone() };
+        let (signature, path) = (sent.signature.clone(), sent.path.clone());
+        let content = Content::Envelope { text: sent.text.clone(), signature, path };
         let (lane, before, id) = (Lane::Events, Chain::start(), sent.id.clone());
         // The chain of a peer whose history we do not know yet.
         let lane_known = engine.store().records().ins.values().next().and_then(|lane| lane.chain.clone());
@@ -800,6 +1026,75 @@ mod tests {
     }
 
     #[test]
+    fn what_its_origin_signed_is_believed_whoever_brings_it() {
+        let key = SecretKey::parse(&generate().unwrap().1).unwrap();
+        let other = SecretKey::parse(&generate().unwrap().1).unwrap();
+        let mut engine = hub();
+        engine.routes.keys.insert(name("garden"), key.public());
+        let said = envelope("garden", "x");
+        let signed = |signature: Option<String>| {
+            let unsigned = sent(&said, &["garden", "laptop"]);
+            Sent { signature, ..unsigned }
+        };
+        let text = signed(None).text;
+        hear(&mut engine, said.at, 0, &signed(None));
+        hear(&mut engine, said.at, 1, &signed(Some(other.sign(&text))));
+        hear(&mut engine, said.at, 2, &signed(Some("not a signature".to_owned())));
+        let mut changed = signed(Some(key.sign(&text)));
+        changed.text = text.replace("91 % full", "fine");
+        hear(&mut engine, said.at, 3, &changed);
+        let reasons: Vec<_> = engine.store().records().dead.iter().map(|dead| dead.reason).collect();
+        assert_eq!(reasons, [Reason::Signature; 4]);
+        let good = key.sign(&text);
+        hear(&mut engine, said.at, 4, &signed(Some(good.clone())));
+        let kept = engine.store().records().envelopes[&said.id].clone();
+        assert_eq!(kept.signature, Some(good), "whoever gets it from us can check it too");
+    }
+
+    #[test]
+    fn what_we_publish_is_signed() {
+        let key = Arc::new(SecretKey::parse(&generate().unwrap().1).unwrap());
+        let routes = Routes { key: Some(key.clone()), ..lonely("hub") };
+        let sealed = routes.seal(Draft::test("a", "x", Timestamp::from_seconds(5))).unwrap();
+        assert!(key.public().verifies(sealed.text(), sealed.signature().unwrap()));
+    }
+
+    /// Whatever a peer sends, it is refused with a reason and counted; and the next good one is taken.
+    #[test]
+    fn a_peer_that_sends_anything_changes_nothing_else() {
+        let mut engine = hub();
+        let good = envelope("laptop", "good");
+        let mut chance = fastrand::Rng::with_seed(7);
+        let text = sent(&good, &[]).text;
+        for number in 0..300 {
+            let mut bytes = text.clone().into_bytes();
+            for _ in 0..chance.usize(1..6) {
+                let at = chance.usize(0..bytes.len());
+                match chance.u32(0..3) {
+                    0 => bytes.truncate(at.max(1)),
+                    1 => bytes[at] = chance.u8(32..127),
+                    _ => bytes.insert(at, chance.u8(32..127)),
+                }
+            }
+            let changed = String::from_utf8(bytes).unwrap();
+            if changed == text {
+                continue;
+            }
+            // Another id in the frame, so that what is still an envelope does not fit it.
+            let id = EnvelopeId::of(&name("laptop"), &number.to_string(), 0);
+            let next = engine.store().records().ins.values().next().map_or(0, |lane| lane.expected);
+            hear(&mut engine, good.at, next, &Sent { id, text: changed, ..sent(&good, &["laptop"]) });
+        }
+        let (dead, next) = {
+            let records = engine.store().records();
+            (records.dead.len() as u64, records.ins.values().next().unwrap().expected)
+        };
+        assert_eq!((engine.counts.total(What::Refused), next), (dead, dead));
+        hear(&mut engine, good.at, next, &sent(&good, &["laptop"]));
+        assert_eq!(engine.store().records().envelopes.len(), 1);
+    }
+
+    #[test]
     fn what_is_too_old_leaves_no_dead_letter() {
         let old = envelope("laptop", "old");
         let mut engine = hub();
@@ -813,7 +1108,7 @@ mod tests {
         let mut engine = hub();
         let hello = hello(Timestamp::from_seconds(5), false);
         engine.hear(Timestamp::from_seconds(5), &name("stranger"), hello).now_or_never().unwrap().unwrap();
-        assert_eq!((engine.counts.strangers, engine.outgoing().len()), (1, 0));
+        assert_eq!((engine.counts.total(What::Refused), engine.outgoing().len()), (1, 0));
     }
 
     #[test]
@@ -825,7 +1120,7 @@ mod tests {
         hear(&mut engine, good.at, 0, &sent);
         hear(&mut engine, good.at, 1, &sent);
         assert_eq!((engine.store().records().rows.len(), rows), (1, 1));
-        assert_eq!(engine.counts.repeats, 2, "by its number, and by its id");
+        assert_eq!(engine.counts.total(What::Repeats), 2, "by its number, and by its id");
     }
 
     /// Two bots talk for a while.
@@ -867,7 +1162,7 @@ mod tests {
         // The first came at once. 1 and 2 and their rows are gone, and so is 3, which lived for a week.
         let ids: BTreeSet<_> = b.store().records().envelopes.keys().cloned().collect();
         assert_eq!(ids, BTreeSet::from([published[0].clone(), published[4].clone()]));
-        assert_eq!((b.counts.gaps, b.counts.refused), (1, 0));
+        assert_eq!((b.counts.total(What::Gaps), b.counts.total(What::Refused)), (1, 0));
         let out = Out::Link(name("b"), Lane::Events);
         clock.advance(Duration::from_secs(2));
         talk(&clock, &mut a, &mut b).await;

@@ -132,6 +132,7 @@ pub enum Malformed {
 pub struct Sealed {
     envelope: Envelope,
     text: String,
+    signature: Option<String>,
 }
 
 impl Sealed {
@@ -143,8 +144,13 @@ impl Sealed {
         if text.len() > ENVELOPE_MAX {
             Err(Malformed::TooLarge(text.len()))
         } else {
-            Ok(Self { envelope, text })
+            Ok(Self { envelope, text, signature: None })
         }
+    }
+
+    /// The same, signed by its origin, or with the signature that came with it.
+    pub fn with_signature(self, signature: Option<String>) -> Self {
+        Self { signature, ..self }
     }
 
     /// Reads what came from a peer or from the store. Fields that this version does not know stay in the text.
@@ -164,7 +170,7 @@ impl Sealed {
         }
         let envelope = serde_json::from_str(&text).map_err(unreadable)?;
         check(&envelope)?;
-        Ok(Self { envelope, text })
+        Ok(Self { envelope, text, signature: None })
     }
 
     pub fn envelope(&self) -> &Envelope {
@@ -173,6 +179,10 @@ impl Sealed {
 
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    pub fn signature(&self) -> Option<&str> {
+        self.signature.as_deref()
     }
 }
 

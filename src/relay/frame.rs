@@ -79,6 +79,9 @@ pub struct Data {
 pub enum Content {
     Envelope {
         text: String,
+        /// Its origin's, see [`super::keys`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signature: Option<String>,
         /// The bots that have had it, from its origin to the sender.
         path: Vec<BotName>,
     },
@@ -111,6 +114,8 @@ pub enum Reason {
     Topic,
     /// Its origin did not send it, and the link does not vouch for others.
     Origin,
+    /// Its origin has a key, and did not sign this text with it.
+    Signature,
     /// It would live for too long.
     Life,
     /// Its path is not one that could have led here.
@@ -132,6 +137,7 @@ impl Reason {
             Self::Malformed => "malformed",
             Self::Topic => "topic",
             Self::Origin => "origin",
+            Self::Signature => "signature",
             Self::Life => "life",
             Self::Path => "path",
             Self::Hops => "hops",
@@ -152,6 +158,15 @@ pub enum BadFrame {
 }
 
 impl Frame {
+    /// For lists of what there is of each kind: hello, data, ack.
+    pub fn place(&self) -> usize {
+        match self {
+            Self::Hello(_) => 0,
+            Self::Data(_) => 1,
+            Self::Ack(_) => 2,
+        }
+    }
+
     pub fn write(&self) -> Result<String, BadFrame> {
         let text = serde_json::to_string(self).map_err(|error| BadFrame::Unreadable(error.to_string()))?;
         if text.len() > FRAME_MAX { Err(BadFrame::TooLarge(text.len())) } else { Ok(text) }
@@ -174,7 +189,7 @@ mod tests {
 
     fn data(text: String, path: Vec<BotName>) -> Frame {
         let id = EnvelopeId::of(&BotName::new("hub").unwrap(), "a", 0);
-        let content = Content::Envelope { text, path };
+        let content = Content::Envelope { text, signature: Some("s".repeat(86)), path };
         let (lane, before) = (Lane::Events, Chain::start());
         Frame::Data(Data { lane, epoch: u64::MAX, base: 0, number: u64::MAX, before, id, content })
     }

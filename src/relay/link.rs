@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::relay::frame::{Ack, Data, Lane};
+use crate::relay::law::Law;
 use crate::relay::name::Chain;
 
 /// Frames in flight: enough for a second's worth over a long way.
@@ -74,14 +75,18 @@ pub enum Verdict {
 
 pub fn judge(known: Option<&InLane>, data: &Data) -> Verdict {
     let Some(lane) = known else { return Verdict::Adopt };
-    if data.epoch != lane.epoch {
+    if data.epoch != lane.epoch && !Law::EpochsTold.is_broken() {
         return if data.epoch > lane.epoch { Verdict::Adopt } else { Verdict::Answer };
     }
-    if data.base > lane.expected {
+    if data.base > lane.expected && !Law::BaseMoves.is_broken() {
         return Verdict::Behind;
     }
-    let known_before = lane.chain.as_ref().is_none_or(|chain| *chain == data.before);
-    if data.number == lane.expected && known_before { Verdict::Take } else { Verdict::Answer }
+    let known_before = Law::DataHasChain.is_broken()
+        || Law::NumbersInOrder.is_broken()
+        || lane.chain.as_ref().is_none_or(|chain| *chain == data.before);
+    let is_next =
+        data.number == lane.expected || data.number > lane.expected && Law::NumbersInOrder.is_broken();
+    if is_next && known_before { Verdict::Take } else { Verdict::Answer }
 }
 
 /// What a sender makes of an acknowledgement.
@@ -97,8 +102,12 @@ pub enum Weighed {
 
 /// `acked`: what we know to be settled; `ours`: our chain before `ack.expected`, as far as we still know it.
 pub fn weigh(lane: &OutLane, acked: u64, ack: &Ack, ours: Option<&Chain>) -> Weighed {
-    if ack.epoch != lane.epoch {
-        return if ack.epoch > lane.epoch { Weighed::WentBack(ack.epoch) } else { Weighed::Old };
+    if ack.epoch != lane.epoch && !Law::EpochsTold.is_broken() {
+        return if ack.epoch > lane.epoch && !Law::LaterEpochHeard.is_broken() {
+            Weighed::WentBack(ack.epoch)
+        } else {
+            Weighed::Old
+        };
     }
     if ack.expected > lane.next {
         return Weighed::WentBack(lane.epoch);
@@ -108,6 +117,7 @@ pub fn weigh(lane: &OutLane, acked: u64, ack: &Ack, ours: Option<&Chain>) -> Wei
     }
     match (&ack.chain, ours) {
         (Some(theirs), Some(ours)) if theirs == ours => Weighed::Progress(ack.expected),
+        _ if Law::AckHasChain.is_broken() => Weighed::Progress(ack.expected),
         // A chain that we cannot check is no proof; a new epoch is always safe, and its repeats are known
         // by their ids.
         _ => Weighed::WentBack(lane.epoch),
@@ -181,13 +191,19 @@ impl Flight {
 
     /// When everything is to be sent again; never while nothing is in flight.
     pub fn again_at(&self) -> Option<Timestamp> {
-        (!self.is_empty()).then_some(self.again_at)
+        (!self.is_empty() && !Law::SentAgain.is_broken()).then_some(self.again_at)
     }
 
     /// Nothing is in flight any more: all of it is to be sent again.
     pub fn back(&mut self) {
         self.sent.clear();
         self.bytes = 0;
+    }
+
+    /// The same, over a new connection: its own pauses begin.
+    pub fn start_over(&mut self) {
+        self.back();
+        self.again_after = AGAIN_AFTER;
     }
 
     /// The same, because nothing was heard for too long.

@@ -132,11 +132,11 @@ impl Transport for InRoom {
         Limits { frame_bytes: FRAME_MAX, keeps: false }
     }
 
-    fn run(
+    fn run<'a>(
         self: Box<Self>,
-        wire: Wire,
+        wire: &'a mut Wire,
         shutdown: CancellationToken,
-    ) -> BoxFuture<'static, Result<(), TransportError>> {
+    ) -> BoxFuture<'a, Result<(), TransportError>> {
         async move {
             let _ = shutdown.run_until_cancelled(self.talk(wire)).await;
             Ok(())
@@ -146,7 +146,8 @@ impl Transport for InRoom {
 }
 
 impl InRoom {
-    async fn talk(&self, mut wire: Wire) {
+    async fn talk(&self, wire: &mut Wire) {
+        let _ = wire.incoming.try_send(Arrival::Connected);
         loop {
             // Before looking, so that nothing that is said meanwhile is missed.
             let spoken = self.room.spoken.notified();

@@ -5,21 +5,30 @@
 //!
 //! - [`name`], [`envelope`], [`frame`]: what is said, checked wherever it comes in
 //! - [`routes`]: where it goes from here
-//! - [`link`]: what a number and an acknowledgement mean, without IO
+//! - [`law`], [`link`]: the rules of the protocol, and what a number and an acknowledgement mean, without IO
 //! - [`store`]: the tables, and every step that is made in them
 //! - [`publish`], [`engine`], [`here`]: taking in, passing on, acting on
-//! - [`transport`]: what moves frames; [`memory`]: bots in one process; [`table`]: bots that share an account
-//! - [`run`]: all of it as a task
+//! - [`keys`]: who made an envelope
+//! - [`transport`]: what moves frames; [`memory`]: bots in one process; [`table`]: bots that share an account;
+//!   [`xmpp`]: bots with accounts at an XMPP server
+//! - [`run`], [`handle`]: all of it as a task, and what the rest of the bot has of it; [`counts`]: for metrics
+//! - [`settings`]: what the configuration says; [`desk`]: what operators ask and do; [`channels`]: channels that are linked to topics
 //! - [`rules`]: what is done with an envelope, as the operator wrote it down
 
+pub mod channels;
 #[cfg(test)]
 mod compare;
 #[cfg(test)]
 mod conformance;
+pub mod counts;
+pub mod desk;
 pub mod engine;
 pub mod envelope;
 pub mod frame;
+pub mod handle;
 pub mod here;
+pub mod keys;
+pub mod law;
 pub mod link;
 pub mod memory;
 #[cfg(test)]
@@ -31,6 +40,8 @@ pub mod publish;
 pub mod routes;
 pub mod rules;
 pub mod run;
+pub mod settings;
 pub mod store;
 pub mod table;
 pub mod transport;
+pub mod xmpp;

@@ -88,7 +88,9 @@ impl Routes {
             subject: draft.subject,
             fields: draft.fields,
         };
-        Ok(Sealed::seal(envelope)?)
+        let sealed = Sealed::seal(envelope)?;
+        let signature = self.key.as_ref().map(|key| key.sign(sealed.text()));
+        Ok(sealed.with_signature(signature))
     }
 
     /// The queues that an envelope joins here.
@@ -114,7 +116,8 @@ impl Waiting {
 pub(super) fn kept(sealed: &Sealed, path: Vec<BotName>) -> Kept {
     let envelope = sealed.envelope();
     let (id, text) = (envelope.id.clone(), sealed.text().to_owned());
-    Kept { id, text, path, at: envelope.at, until: envelope.until }
+    let signature = sealed.signature().map(str::to_owned);
+    Kept { id, text, signature, path, at: envelope.at, until: envelope.until }
 }
 
 /// An envelope that goes on, as far as the queues have room for it: what they had no room for becomes a dead
@@ -143,6 +146,7 @@ impl Onward {
             reason: Reason::Full,
             detail: "the queue was full".to_owned(),
             text: Some(sealed.text().to_owned()),
+            signature: sealed.signature().map(str::to_owned),
             path: path.to_vec(),
         };
         match envelope.kind {

@@ -2,9 +2,12 @@
 //! never at content: filters by content would give one topic several ways, and order breaks.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::relay::envelope::{Envelope, Kind, Scope};
+use crate::relay::keys::{PublicKey, SecretKey};
+use crate::relay::law::Law;
 use crate::relay::name::{BotName, Pattern, Topic};
 
 /// A fuse: no sane fleet has a way of this length.
@@ -68,6 +71,10 @@ pub struct Routes {
     /// Whether something here acts on envelopes: rules, or linked channels.
     pub acts: bool,
     pub waiting: Waiting,
+    /// Bots that sign what they make; of the others one is told only by themselves, or by who vouches for them.
+    pub keys: BTreeMap<BotName, PublicKey>,
+    /// What we sign with.
+    pub key: Option<Arc<SecretKey>>,
 }
 
 impl Routes {
@@ -81,9 +88,13 @@ impl Routes {
         let goes = match envelope.scope {
             Scope::Local => false,
             Scope::Link => path.is_empty(),
-            Scope::Fleet => true,
+            Scope::Fleet => {
+                path.is_empty()
+                    || !Law::HandedOn.is_broken() && (path.len() < 2 || !Law::WithoutEnd.is_broken())
+            }
         };
-        let wanted = |(peer, link): &(&BotName, &Link)| !path.contains(peer) && link.carries(&envelope.topic);
+        let had = |peer: &BotName| path.contains(peer) && !Law::PathHeld.is_broken();
+        let wanted = |(peer, link): &(&BotName, &Link)| !had(peer) && link.carries(&envelope.topic);
         self.to.iter().filter(|_| goes).filter(wanted).map(|(peer, _)| peer).collect()
     }
 
@@ -123,6 +134,8 @@ pub(super) mod tests {
             from: BTreeMap::new(),
             acts: true,
             waiting: Waiting::default(),
+            keys: BTreeMap::new(),
+            key: None,
         }
     }
 

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use crate::clock::{Clock, Timestamp};
 use crate::dynamo::Error;
+use crate::relay::counts::What;
 use crate::relay::engine::Engine;
 use crate::relay::here::Work;
 use crate::relay::publish::Draft;
@@ -21,12 +22,25 @@ use crate::relay::transport::{Arrival, Lines};
 /// After a failure of the store: it needs rest more than we need haste.
 const REST: Duration = Duration::from_secs(1);
 
+/// How old what the metrics show may be.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
 /// How long the goodbye may take: the others notice without it, 90 seconds later.
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
 
-/// Acts on envelopes: what it publishes in answer, or why it failed.
+/// Acts on envelopes.
 pub trait Act: Send + 'static {
-    fn act(&mut self, work: &Work) -> BoxFuture<'static, Result<Vec<Draft>, Failure>>;
+    /// Nothing is done before it is awaited.
+    fn act(&mut self, work: &Work) -> BoxFuture<'static, Result<Acted, Failure>>;
+}
+
+/// What acting on an envelope came to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Acted {
+    /// What it publishes in answer.
+    pub answers: Vec<Draft>,
+    /// Something was done that the store knows nothing of, such as a post.
+    pub outside: bool,
 }
 
 /// Why an envelope could not be acted upon.
@@ -38,10 +52,31 @@ pub enum Failure {
     Never(String),
 }
 
-/// What is being acted upon.
-type Acting = BoxFuture<'static, (Work, Result<Vec<Draft>, Failure>)>;
+/// What was acted upon, in order; only the last may have failed.
+type Results = Vec<(Work, Result<Acted, Failure>)>;
 
-/// Runs until shutdown. `changed`: somebody published in this process.
+/// What is being acted upon, and since when.
+struct Acting {
+    since: Timestamp,
+    future: BoxFuture<'static, Results>,
+}
+
+/// One after the other. It ends where something failed, because what follows may have to wait for it, and where
+/// something was done outside, which is to be written down at once.
+async fn act_on(all: Vec<(Work, BoxFuture<'static, Result<Acted, Failure>>)>) -> Results {
+    let mut results = Vec::new();
+    for (work, acting) in all {
+        let result = acting.await;
+        let ends = result.as_ref().map_or(true, |acted| acted.outside);
+        results.push((work, result));
+        if ends {
+            break;
+        }
+    }
+    results
+}
+
+/// Runs until shutdown. `changed`: somebody published in this process. `tell`: shown the engine now and then.
 pub async fn run<S: Store>(
     mut engine: Engine<S>,
     clock: Clock,
@@ -49,8 +84,10 @@ pub async fn run<S: Store>(
     mut lines: Lines,
     changed: Arc<Notify>,
     shutdown: CancellationToken,
+    tell: impl Fn(&Engine<S>, Timestamp),
 ) {
     let mut acting: Option<Acting> = None;
+    let mut told_at = Timestamp::from_millis(0);
     while !shutdown.is_cancelled() {
         let mut wake = match turn(&mut engine, &clock, &mut actor, &mut acting).await {
             Ok(at) => at.since(clock.now()),
@@ -59,6 +96,11 @@ pub async fn run<S: Store>(
                 REST
             }
         };
+        let now = clock.now();
+        if now.since(told_at) >= TELL_EVERY {
+            tell(&engine, now);
+            told_at = now;
+        }
         // A millisecond at least: a deadline that has just passed must not become a busy loop.
         wake = wake.max(Duration::from_millis(1));
         for frame in engine.outgoing() {
@@ -69,16 +111,19 @@ pub async fn run<S: Store>(
         }
         let acted = async {
             match &mut acting {
-                Some(work) => work.await,
+                Some(work) => (&mut work.future).await,
                 None => std::future::pending().await,
             }
         };
         let outcome = tokio::select! {
             () = shutdown.cancelled() => break,
             Some(arrival) = lines.incoming.recv() => hear(&mut engine, &clock, &mut lines, arrival).await,
-            (work, answers) = acted => {
-                acting = None;
-                finish(&mut engine, clock.now(), &work, answers).await
+            results = acted => {
+                let (now, since) = (clock.now(), acting.take().map(|acting| acting.since));
+                let took = since.map_or(0, |since| now.since(since).as_millis());
+                let took = u64::try_from(took).unwrap_or(u64::MAX);
+                engine.counts.add(What::HandleMillis, "here", "", took);
+                finish(&mut engine, now, results).await
             }
             () = changed.notified() => { engine.look(); Ok(()) }
             () = sleep(wake) => Ok(()),
@@ -108,12 +153,12 @@ async fn turn<S: Store>(
     engine.tick(now).await?;
     let mut wake_at = engine.wake_at(now);
     if acting.is_none() {
-        match engine.work(now).await? {
-            Some(work) => {
-                let answers = actor.act(&work);
-                *acting = Some(answers.map(|answers| (work, answers)).boxed());
-            }
-            None => wake_at = engine.work_at().map_or(wake_at, |at| at.min(wake_at)),
+        let works = engine.work(now).await?;
+        if works.is_empty() {
+            wake_at = engine.work_at().map_or(wake_at, |at| at.min(wake_at));
+        } else {
+            let all = works.into_iter().map(|work| (work.clone(), actor.act(&work))).collect();
+            *acting = Some(Acting { since: now, future: act_on(all).boxed() });
         }
     }
     Ok(wake_at)
@@ -126,28 +171,36 @@ async fn hear<S: Store>(
     lines: &mut Lines,
     first: Arrival,
 ) -> Result<(), Error> {
-    let mut next = Some(first);
+    let (mut next, mut frames) = (Some(first), Vec::new());
     while let Some(arrival) = next {
         match arrival {
-            Arrival::Frame { from, frame } => engine.hear(clock.now(), &from, frame).await?,
-            Arrival::Connected => info!("the relay is connected"),
+            Arrival::Frame { from, frame } => frames.push((from, frame)),
+            Arrival::Connected => {
+                info!("the relay is connected");
+                engine.connected();
+            }
             Arrival::Lost(why) => warn!(why, "the relay lost its connection"),
             Arrival::Undeliverable(peer) => engine.undeliverable(&peer),
+            Arrival::Unreadable(peer) => engine.unreadable(&peer),
+            Arrival::Stranger => engine.stranger(),
         }
         next = lines.incoming.try_recv().ok();
     }
-    Ok(())
+    engine.hear_all(clock.now(), frames).await
 }
 
-async fn finish<S: Store>(
-    engine: &mut Engine<S>,
-    now: Timestamp,
-    work: &Work,
-    answers: Result<Vec<Draft>, Failure>,
-) -> Result<(), Error> {
-    match answers {
-        Ok(answers) => engine.done(now, work, &answers).await.map(|_| ()),
-        Err(Failure::Again(why)) => engine.failed(now, work, &why).await,
-        Err(Failure::Never(why)) => engine.give_up(now, work, &why).await,
+async fn finish<S: Store>(engine: &mut Engine<S>, now: Timestamp, results: Results) -> Result<(), Error> {
+    let (mut done, mut failed) = (Vec::new(), None);
+    for (work, result) in results {
+        match result {
+            Ok(acted) => done.push((work, acted.answers)),
+            Err(failure) => failed = Some((work, failure)),
+        }
+    }
+    engine.done(now, &done).await?;
+    match failed {
+        None => Ok(()),
+        Some((work, Failure::Again(why))) => engine.failed(now, &work, &why).await,
+        Some((work, Failure::Never(why))) => engine.give_up(now, &work, &why).await,
     }
 }

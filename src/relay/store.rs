@@ -14,6 +14,7 @@ use crate::dynamo::{
     Column, Commit, Condition, Dynamo, Error, Personal, Places, Privacy, Query, Table, TableSpec, Token,
     Transaction, Update,
 };
+use crate::relay::channels::ChannelRecord;
 use crate::relay::frame::{Lane, Reason};
 use crate::relay::link::{InLane, OutLane};
 use crate::relay::name::{BotName, Chain, EnvelopeId, base32, hash};
@@ -26,6 +27,7 @@ pub const TABLES: &[TableSpec] = &[
     TableSpec::of::<LinkRecord>(),
     TableSpec::of::<DeadRecord>(),
     TableSpec::of::<MailRecord>(),
+    TableSpec::of::<ChannelRecord>(),
 ];
 
 /// An id is remembered for a day longer than its envelope may be accepted, so that a repeat meets the memory
@@ -73,6 +75,7 @@ impl Out {
 pub struct Kept {
     pub id: EnvelopeId,
     pub text: String,
+    pub signature: Option<String>,
     /// The bots that have had it, without us.
     pub path: Vec<BotName>,
     pub at: Timestamp,
@@ -129,13 +132,16 @@ impl Joining {
     }
 }
 
-/// The number of a peer's lane that is used up, and our chain after it.
+/// Numbers of a peer's lane that are used up, and our chain after them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Taken {
     pub peer: BotName,
     pub lane: Lane,
     pub epoch: u64,
+    /// The first of them.
     pub number: u64,
+    /// The one that we wait for afterwards.
+    pub next: u64,
     pub chain: Chain,
 }
 
@@ -149,16 +155,19 @@ pub struct Dead {
     pub reason: Reason,
     pub detail: String,
     pub text: Option<String>,
+    pub signature: Option<String>,
     pub path: Vec<BotName>,
 }
 
 /// What a change depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// We wait for this number of this lane.
+    /// We wait for the first of these numbers.
     Take(Taken),
-    /// This row of our own queue is still there; it goes.
-    Done(u64),
+    /// These rows of our own queue are still there; they go.
+    Done(Vec<u64>),
+    /// This dead letter is still there; it goes.
+    Revive { lane: String, at: String },
 }
 
 /// One transaction.
@@ -169,6 +178,22 @@ pub struct Change {
     pub envelopes: Vec<(Kept, Option<BotName>)>,
     pub joining: Vec<Joining>,
     pub dead: Vec<Dead>,
+}
+
+impl Change {
+    fn steps(&self) -> usize {
+        match &self.step {
+            None => 0,
+            Some(Step::Done(numbers)) => numbers.len(),
+            Some(_) => 1,
+        }
+    }
+
+    /// How many writes it is.
+    pub fn writes(&self) -> usize {
+        let joining: usize = self.joining.iter().map(|joining| 1 + joining.envelopes.len()).sum();
+        self.steps() + self.envelopes.len() + joining + self.dead.len()
+    }
 }
 
 /// What became of a change.
@@ -196,6 +221,8 @@ pub enum Note {
     Renew { out: Out, old: u64, new: u64 },
     /// Acting on a row failed.
     Again { number: u64, tries: u32, due: Timestamp },
+    /// A peer came or went.
+    Seen { peer: BotName, up: bool, since: Timestamp },
     /// Nothing is to be sent under this number any more.
     Skip { out: Out, number: u64, reason: Reason },
 }
@@ -222,6 +249,7 @@ pub trait Store: Send + Sync {
 pub struct EnvelopeRecord {
     pub id: EnvelopeId,
     pub text: String,
+    pub signature: Option<String>,
     pub path: Vec<BotName>,
     pub came_from: Option<BotName>,
     /// In milliseconds since 1970, like `until`.
@@ -240,6 +268,7 @@ impl Table for EnvelopeRecord {
         attributes: &[
             ("id", Privacy::None),
             ("text", Privacy::Text),
+            ("signature", Privacy::None),
             ("path", Privacy::None),
             ("came_from", Privacy::None),
             ("made_at", Privacy::None),
@@ -315,9 +344,14 @@ pub struct LinkRecord {
     /// Of a way in.
     pub expected: Option<u64>,
     pub chain: Option<Chain>,
+    /// Whether the peer is there, and since when, in milliseconds since 1970.
+    pub up: Option<bool>,
+    pub since: Option<i64>,
 }
 
 impl LinkRecord {
+    const UP: Column<Self, bool> = Column::new("up");
+    const SINCE: Column<Self, i64> = Column::new("since");
     const EPOCH: Column<Self, u64> = Column::new("epoch");
     const NEXT: Column<Self, u64> = Column::new("next");
     const ACKED: Column<Self, u64> = Column::new("acked");
@@ -337,6 +371,8 @@ impl Table for LinkRecord {
             ("acked", Privacy::None),
             ("expected", Privacy::None),
             ("chain", Privacy::None),
+            ("up", Privacy::None),
+            ("since", Privacy::None),
         ],
         places: Places::Nowhere,
         kept: "as long as the bot runs",
@@ -358,6 +394,7 @@ pub struct DeadRecord {
     pub reason: Reason,
     pub detail: String,
     pub text: Option<String>,
+    pub signature: Option<String>,
     pub path: Vec<BotName>,
     pub expires_at: i64,
 }
@@ -374,6 +411,7 @@ impl Table for DeadRecord {
             ("reason", Privacy::None),
             ("detail", Privacy::None),
             ("text", Privacy::Text),
+            ("signature", Privacy::None),
             ("path", Privacy::None),
             ("expires_at", Privacy::None),
         ],
@@ -396,6 +434,7 @@ impl DeadRecord {
             reason: dead.reason,
             detail: dead.detail.clone(),
             text: dead.text.clone(),
+            signature: dead.signature.clone(),
             path: dead.path.clone(),
             expires_at: dead.at.seconds() + DEAD_KEPT_SECONDS,
         }
@@ -407,6 +446,7 @@ impl EnvelopeRecord {
         Self {
             id: kept.id.clone(),
             text: kept.text.clone(),
+            signature: kept.signature.clone(),
             path: kept.path.clone(),
             came_from: came_from.cloned(),
             made_at: kept.at.millis(),
@@ -414,6 +454,10 @@ impl EnvelopeRecord {
             expires_at: kept.until.seconds() + KEPT_AFTER_SECONDS,
         }
     }
+}
+
+fn seen_key(peer: &BotName) -> (String, String) {
+    (peer.to_string(), "seen".to_owned())
 }
 
 fn in_key(peer: &BotName, lane: Lane) -> (String, String) {
@@ -434,10 +478,21 @@ enum Part {
 }
 
 impl Tables {
+    /// Whether a peer is there, and since when; `None`: it was never looked for.
+    pub async fn seen(&self, peer: &BotName) -> Result<Option<(bool, Timestamp)>, Error> {
+        let record = self.0.get::<LinkRecord>(seen_key(peer)).await?;
+        Ok(record.and_then(|record| Some((record.up?, Timestamp::from_millis(record.since?)))))
+    }
+
+    /// An envelope as it is kept, and who sent it to us.
+    pub async fn envelope(&self, id: &EnvelopeId) -> Result<Option<EnvelopeRecord>, Error> {
+        self.0.get::<EnvelopeRecord>(id.to_string()).await
+    }
+
     /// The dead letters of a lane, the newest first.
     pub async fn dead(&self, lane: &str, limit: u32) -> Result<Vec<DeadRecord>, Error> {
-        let query = Query::of(lane.to_owned()).newest_first().limit(limit);
-        Ok(self.0.query::<DeadRecord, _>(query).await?.records)
+        let query = Query::<DeadRecord>::of(lane.to_owned()).newest_first();
+        self.0.query_first(query, limit).await
     }
 }
 
@@ -448,14 +503,17 @@ fn transaction(change: &Change) -> (Transaction, Vec<Part>) {
     let digest = hash(&[&format!("{change:?}")]);
     let mut transaction = Transaction::new(Token::new(&base32(&digest)[..TOKEN_LENGTH]));
     if let Some(step) = &change.step {
-        parts.push(Part::Step);
+        parts.extend(std::iter::repeat_n(Part::Step, change.steps()));
         transaction = match step {
-            Step::Done(number) => {
+            Step::Done(numbers) => numbers.iter().fold(transaction, |transaction, number| {
                 transaction.delete_when::<OutboxRecord>((Out::Here.name(), *number), Condition::present())
+            }),
+            Step::Revive { lane, at } => {
+                transaction.delete_when::<DeadRecord>((lane.clone(), at.clone()), Condition::present())
             }
             Step::Take(taken) => {
                 let update = Update::new()
-                    .set(LinkRecord::EXPECTED, taken.number + 1)
+                    .set(LinkRecord::EXPECTED, taken.next)
                     .set(LinkRecord::CHAIN, taken.chain.clone())
                     .when(Condition::equals(LinkRecord::EPOCH, taken.epoch))
                     .when(Condition::equals(LinkRecord::EXPECTED, taken.number));
@@ -500,8 +558,8 @@ fn join(transaction: Transaction, joining: &Joining) -> Transaction {
             epoch,
             next,
             acked,
-            expected: None,
             chain,
+            ..LinkRecord::default()
         });
     };
     let update = Update::new()
@@ -555,6 +613,11 @@ impl Store for Tables {
                 let update = Update::new().set(LinkRecord::EXPECTED, *expected).remove(LinkRecord::CHAIN);
                 (in_key(peer, *lane), update.when(behind))
             }
+            Note::Seen { peer, up, since } => {
+                let other = Condition::has(LinkRecord::UP).not().or(Condition::equals(LinkRecord::UP, !*up));
+                let update = Update::new().set(LinkRecord::EPOCH, 0).set(LinkRecord::UP, *up);
+                (seen_key(peer), update.set(LinkRecord::SINCE, since.millis()).when(other))
+            }
             Note::Acked { out, epoch, acked } => {
                 let further = out_epoch(*epoch).and(Condition::less(LinkRecord::ACKED, *acked));
                 (out.key(), Update::new().set(LinkRecord::ACKED, *acked).when(further))
@@ -584,7 +647,7 @@ impl Store for Tables {
     }
 
     async fn rows(&self, out: &Out, from: u64, limit: u32) -> Result<Vec<Row>, Error> {
-        let query = Query::<OutboxRecord>::of(out.name()).at_least(from).limit(limit);
+        let query = Query::<OutboxRecord>::of(out.name()).at_least(from);
         let row = |record: OutboxRecord| Row {
             number: record.number,
             id: record.id,
@@ -593,7 +656,7 @@ impl Store for Tables {
             tries: record.tries.unwrap_or(0),
             due: Timestamp::from_millis(record.due.unwrap_or(0)),
         };
-        Ok(self.0.query(query).await?.records.into_iter().map(row).collect())
+        Ok(self.0.query_first(query, limit).await?.into_iter().map(row).collect())
     }
 
     async fn kept(&self, id: &EnvelopeId) -> Result<Option<Kept>, Error> {
@@ -601,6 +664,7 @@ impl Store for Tables {
         let kept = |record: EnvelopeRecord| Kept {
             id: record.id,
             text: record.text,
+            signature: record.signature,
             path: record.path,
             at: Timestamp::from_millis(record.made_at),
             until: Timestamp::from_millis(record.until),

@@ -143,8 +143,8 @@ impl ByTable {
         if limit == 0 {
             return Ok(0);
         }
-        let query = Query::<MailRecord>::of(route(peer, &self.me)).eventually().limit(limit);
-        let mail = self.dynamo.query(query).await?.records;
+        let query = Query::<MailRecord>::of(route(peer, &self.me)).eventually();
+        let mail = self.dynamo.query_first(query, limit).await?;
         let mut taken = Vec::new();
         for record in &mail {
             match Frame::read(&record.frame) {
@@ -172,12 +172,13 @@ impl Transport for ByTable {
         Limits { frame_bytes: FRAME_MAX, keeps: true }
     }
 
-    fn run(
+    fn run<'a>(
         self: Box<Self>,
-        mut wire: Wire,
+        wire: &'a mut Wire,
         shutdown: CancellationToken,
-    ) -> BoxFuture<'static, Result<(), TransportError>> {
+    ) -> BoxFuture<'a, Result<(), TransportError>> {
         async move {
+            let _ = wire.incoming.try_send(Arrival::Connected);
             let both = async {
                 tokio::select! {
                     () = self.post_all(&mut wire.outgoing) => {}

@@ -26,11 +26,11 @@ pub struct Limits {
 pub trait Transport: Send + 'static {
     fn limits(&self) -> Limits;
     /// Lasts until shutdown, or until it can never work.
-    fn run(
+    fn run<'a>(
         self: Box<Self>,
-        wire: Wire,
+        wire: &'a mut Wire,
         shutdown: CancellationToken,
-    ) -> BoxFuture<'static, Result<(), TransportError>>;
+    ) -> BoxFuture<'a, Result<(), TransportError>>;
 }
 
 /// A transport's end.
@@ -63,6 +63,10 @@ pub enum Arrival {
     Lost(String),
     /// This peer is away until it is heard.
     Undeliverable(BotName),
+    /// A peer sent something that is no frame.
+    Unreadable(BotName),
+    /// Somebody who is no peer spoke to us.
+    Stranger,
 }
 
 /// It can never work like this. Everything else is tried again inside.

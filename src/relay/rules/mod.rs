@@ -10,7 +10,7 @@ use regex_lite::Regex;
 
 use crate::clock::Timestamp;
 use crate::relay::envelope::{Envelope, Scope, Value};
-use crate::relay::name::{BotName, Topic, base32, hash};
+use crate::relay::name::{BotName, EnvelopeId, Topic, base32, hash};
 use crate::relay::publish::Draft;
 use crate::relay::rules::condition::{Condition, Facts, text_of};
 
@@ -27,8 +27,8 @@ pub const EFFECTS_MAX: usize = 20;
 /// In characters: Discord cuts at 2,000, and the rest is for the line that says where it came from.
 pub const RELAY_TEXT_MAX: usize = 1_900;
 
-/// What is done for one envelope, unless a rule is walked twice: Discord remembers a nonce of this length.
-const NONCE_LENGTH: usize = 25;
+/// Discord takes 25 characters, of which three are for the parts of a long message.
+const NONCE_LENGTH: usize = 22;
 
 #[derive(Clone, Debug)]
 pub struct Rule {
@@ -109,6 +109,8 @@ pub struct Post {
     pub text: String,
     /// The same for the same envelope, rule and action: posted again, Discord knows it.
     pub nonce: String,
+    /// In its last line: which envelope it is about, and which of its posts.
+    pub reference: String,
 }
 
 /// Why rules gave up.
@@ -210,16 +212,25 @@ fn act(rule: &Rule, at: usize, action: &Action, scene: &mut Scene<'_>, effects: 
         }
         Action::Post { channel_id, text } => {
             let text = readable(&text.fill(scene), RELAY_TEXT_MAX);
-            let id = scene.envelope.id.as_str();
-            let mut nonce = base32(&hash(&[id, &rule.name, &at.to_string()]));
-            nonce.truncate(NONCE_LENGTH);
-            effects.posts.push(Post { channel_id: *channel_id, text, nonce });
+            let nonce = nonce(&scene.envelope.id, &rule.name, at);
+            let reference = match effects.posts.len() {
+                0 => scene.envelope.id.to_string(),
+                before => format!("{}#{}", scene.envelope.id, before + 1),
+            };
+            effects.posts.push(Post { channel_id: *channel_id, text, nonce, reference });
         }
         Action::Publish(publish) => effects.answers.push(answer(rule, at, publish, scene)),
         Action::Log { level, text } => {
             effects.lines.push((*level, readable(&text.fill(scene), RELAY_TEXT_MAX)));
         }
     }
+}
+
+/// The same for the same envelope, rule and action.
+fn nonce(id: &EnvelopeId, rule: &str, at: usize) -> String {
+    let mut nonce = base32(&hash(&[id.as_str(), rule, &at.to_string()]));
+    nonce.truncate(NONCE_LENGTH);
+    nonce
 }
 
 fn answer(rule: &Rule, at: usize, publish: &Publish, scene: &Scene<'_>) -> Draft {
@@ -322,7 +333,7 @@ mod tests {
             "rules:\n  - { name: a, do: [ { post: { channel: \"123\", text: \"x {subject}\" } } ] }\n";
         let (first, second) = (judged(rules), judged(rules));
         assert_eq!(first, second);
-        assert_eq!((first.posts[0].channel_id, first.posts[0].nonce.len()), (123, 25));
+        assert_eq!((first.posts[0].channel_id, first.posts[0].nonce.len()), (123, 22));
     }
 
     #[test]

@@ -52,6 +52,10 @@ const ROWS: u32 = 25;
 /// Frames that are taken in one transaction: with more, one that fails costs too much to do again.
 const TAKEN_TOGETHER: usize = 25;
 
+/// Dead letters of a lane within an hour: a peer that sends nothing else must not fill the store.
+const DEAD_MAX: u32 = 1_000;
+const DEAD_WITHIN: Duration = Duration::from_secs(3_600);
+
 /// Who is further off than this should look at the clock.
 const CLOCKS_APART: Duration = Duration::from_secs(60);
 
@@ -111,6 +115,8 @@ struct Hearing {
     ack_at: Option<Timestamp>,
     unanswered: u32,
     refused: Vec<(u64, Reason)>,
+    /// Dead letters of an hour, and when it began.
+    dead: (Timestamp, u32),
 }
 
 impl Peer {
@@ -129,7 +135,14 @@ impl Peer {
             oldest_at: START,
             left: false,
         };
-        let hearing = |lane| Hearing { lane, known: None, ack_at: None, unanswered: 0, refused: Vec::new() };
+        let hearing = |lane| Hearing {
+            lane,
+            known: None,
+            ack_at: None,
+            unanswered: 0,
+            refused: Vec::new(),
+            dead: (START, 0),
+        };
         Self {
             began_at: None,
             seen: None,
@@ -320,8 +333,8 @@ impl<S: Store> Engine<S> {
     pub fn connected(&mut self) {
         for peer in self.peers.values_mut() {
             peer.hello_at = START;
-            for sending in peer.to.iter_mut().flatten() {
-                sending.left = false;
+            // What the transport keeps for a peer that is away was sent once, and is not sent again.
+            for sending in peer.to.iter_mut().flatten().filter(|sending| !sending.left) {
                 sending.flight.iter_mut().for_each(Flight::start_over);
             }
         }
@@ -503,6 +516,14 @@ impl<S: Store> Engine<S> {
             hearing.refused.push((data.number, reason));
         }
         if reason == Reason::Expired {
+            return None;
+        }
+        if now.since(hearing.dead.0) >= DEAD_WITHIN {
+            hearing.dead = (now, 0);
+        }
+        hearing.dead.1 += 1;
+        if hearing.dead.1 > DEAD_MAX {
+            // It is counted as refused, and nobody reads more of them than this.
             return None;
         }
         warn!(peer = %from, id = %data.id, reason = reason.name(), detail, "refused an envelope");

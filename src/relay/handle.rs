@@ -16,7 +16,6 @@ use crate::dynamo::{Dynamo, Error};
 use crate::relay::counts::Counts;
 use crate::relay::desk::{self, Status};
 use crate::relay::engine::{Engine, PeerView};
-use crate::relay::frame::Frame;
 use crate::relay::name::BotName;
 use crate::relay::publish::{Draft, Published, Refused, publish};
 use crate::relay::run::{Act, run};
@@ -124,23 +123,27 @@ impl Relay {
 
     /// Hands each frame to what reaches its peer.
     async fn move_frames(&self, mut wire: Wire, stop: CancellationToken) {
-        let mut ways = BTreeMap::new();
-        let mut keepers = Vec::new();
+        let (mut ways, mut keepers) = (BTreeMap::new(), Vec::new());
+        let ended = CancellationToken::new();
         for via in &self.0.settings.transports {
             let (outgoing, taken) = mpsc::channel(FRAMES_WAITING);
             ways.extend(via.peers().into_iter().map(|peer| (peer, outgoing.clone())));
             let wire = Wire { outgoing: taken, incoming: wire.incoming.clone() };
-            keepers.push(self.keep(via, wire, stop.clone()));
+            keepers.push(self.keep(via, wire, ended.clone()));
         }
         let handing = async move {
             let outgoing = &mut wire.outgoing;
             while let Some(Some((to, frame))) = stop.run_until_cancelled(outgoing.recv()).await {
-                hand(&ways, to, frame);
+                if let Some(way) = ways.get(&to) {
+                    // It takes them also while it is not connected, and throws them away: they come again.
+                    let _ = way.send((to, frame)).await;
+                }
             }
-            // The goodbyes.
+            // The goodbyes, as far as there is room.
             while let Ok((to, frame)) = outgoing.try_recv() {
-                hand(&ways, to, frame);
+                let _ = ways.get(&to).map(|way| way.try_send((to, frame)));
             }
+            ended.cancel();
         };
         tokio::join!(handing, join_all(keepers));
     }
@@ -180,12 +183,5 @@ impl Relay {
                 Err(TransportError::Config(why.to_owned()))
             }
         }
-    }
-}
-
-/// Full, or away: the frame comes again.
-fn hand(ways: &BTreeMap<BotName, mpsc::Sender<(BotName, Frame)>>, to: BotName, frame: Frame) {
-    if let Some(way) = ways.get(&to) {
-        let _ = way.try_send((to, frame));
     }
 }

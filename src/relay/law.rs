@@ -26,13 +26,15 @@ pub enum Law {
 }
 
 impl Law {
+    /// Those that some hundred random networks miss. [`Self::DataHasChain`] is missed in one of three thousand: it has
+    /// a test of its own in [`super::link`].
+    #[cfg(test)]
     pub const ALL: &[Self] = &[
         Self::NumbersInOrder,
         Self::EpochsTold,
         Self::BaseMoves,
         Self::LaterEpochHeard,
         Self::AckHasChain,
-        Self::DataHasChain,
         Self::PathHeld,
         Self::HandedOn,
         Self::WithoutEnd,

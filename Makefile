@@ -50,7 +50,7 @@ test-long: ## The seeded tests with many more rounds
 	MNEME_ROUNDS=20 cargo $(NEXTEST) --no-fail-fast
 
 .PHONY: test-engines
-test-engines: ## The store, the hook and a load on the real DynamoDB Local and LocalStack
+test-engines: ## The store, the hook and a load on DynamoDB Local and LocalStack; the relay on Prosody and ejabberd
 	engines/test.sh
 
 .PHONY: test-engines-long

@@ -1,13 +1,19 @@
 #!/usr/bin/env bash
-# Runs the tests that need real engines, on DynamoDB Local and on LocalStack: this is `make test-engines`.
-#   test.sh [dynamodb-local] [localstack]     both, unless one is named
+# Runs the tests that need real engines, on DynamoDB Local and on LocalStack, and those of the relay over XMPP, on Prosody and on
+# ejabberd: this is `make test-engines`.
+#   test.sh [dynamodb-local] [localstack] [prosody] [ejabberd]     all, unless some are named
 #   MNEME_COMMANDS   commands of the load (500)      STORM_SEEDS   storms on DynamoDB Local (0..10)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-engines/need.sh java=default-jre-headless node=nodejs npm=npm curl=curl openssl=openssl cc=gcc
-# Slow steps first, so that a missing Python is told before anything is compiled. The hook needs `aws`, which is in there.
-PATH=$(engines/install.sh localstack)/bin:$PATH
-engines/install.sh dynamodb-local >/dev/null
+[ $# -gt 0 ] || set -- dynamodb-local localstack prosody ejabberd
+case " $* " in
+  *dynamodb-local* | *localstack*)
+    engines/need.sh java=default-jre-headless node=nodejs npm=npm curl=curl openssl=openssl cc=gcc
+    # Slow steps first, so that a missing Python is told before anything is compiled. The hook needs `aws`, which is in there.
+    PATH=$(engines/install.sh localstack)/bin:$PATH
+    engines/install.sh dynamodb-local >/dev/null
+    ;;
+esac
 
 # What is expected and not there is told by its message.
 export RUST_BACKTRACE=0
@@ -63,7 +69,22 @@ localstack() {
   stop
 }
 
-[ $# -gt 0 ] || set -- dynamodb-local localstack
+# Each test has a server of its own, with and without TLS, and some kill it.
+xmpp() {
+  engines/need.sh "$1=$2" openssl=openssl
+  export XMPP_ENGINE=$2
+  cargo test --features xmpp --lib -- --test-threads 2 relay::conformance::xmpp
+  cargo test --features xmpp --test relay -- --nocapture --test-threads 1
+}
+
+prosody() {
+  xmpp prosody prosody
+}
+
+ejabberd() {
+  xmpp erl ejabberd
+}
+
 for engine in "$@"; do
   "${engine//-/_}"
 done

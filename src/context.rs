@@ -20,12 +20,14 @@ use crate::due::Due;
 use crate::dynamo::{self, Dynamo, TableSpec};
 use crate::history::Revision;
 use crate::people::Noted;
+use crate::relay::handle::Relay;
 use crate::settings::{Settings, SettingsCache};
 use crate::shared::SharedData;
 use crate::telemetry::{Health, Metrics};
 
 pub mod discord;
 pub mod metrics;
+pub mod relay;
 
 pub use discord::{Delivery, Discord, Letter, NotFetched};
 
@@ -546,6 +548,8 @@ pub struct Services {
     pub noted: Noted,
     /// What this instance shares with others; set when the bot has started.
     pub shared: OnceLock<SharedData>,
+    /// Words to and from other bots; set when the bot has started, if the configuration has any.
+    pub relay: OnceLock<Relay>,
     pub metrics: Metrics,
     pub health: Health,
     /// Cancelled once an owner wants the process to start anew.
@@ -566,6 +570,7 @@ impl Services {
             bans: Bans::default(),
             noted: Noted::default(),
             shared: OnceLock::new(),
+            relay: OnceLock::new(),
             metrics,
             health: Health::default(),
             restart: CancellationToken::new(),

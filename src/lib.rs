@@ -6,7 +6,8 @@
 //!   [`finding`] (what an examination found), [`backstage`] (what happens behind an answer)
 //! - what is remembered: [`dynamo`] (typed records over the AWS SDK), [`history`] (head and revision in one
 //!   transaction), [`settings`], [`people`], [`counts`], [`due`] (what must happen later), [`shared`] (data
-//!   between bots), [`archive`] (files of records), [`tables`] (every table in one list)
+//!   between bots), [`relay`] (words between bots on several hosts), [`archive`] (files of records),
+//!   [`tables`] (every table in one list)
 //! - what people type: [`context`] (what a command can reach and return), [`commands`] (one file per
 //!   feature), [`calendar`] (times in words), [`markdown`] (text that is safe to send)
 //! - who speaks Discord: [`bot`] for the bot, [`sim`] for a Discord to try and test it on
@@ -40,6 +41,7 @@ pub mod markdown;
 pub mod people;
 pub mod permissions;
 pub mod playground;
+pub mod relay;
 pub mod run;
 pub mod sandbox;
 pub mod settings;

@@ -76,7 +76,7 @@ async fn play(settings: Settings, stage: &Tasks, tasks: &Tasks) -> anyhow::Resul
     println!("\n  mneme is listening. Open  http://{address}  and say:  .remember meeting is tomorrow\n");
     let bot = bot_settings(&simulator);
     let instance = Instance { player: Player::Sim, backstage, ..settings.instance };
-    run::join(&bot, connected, instance, None, tasks).await
+    run::join(&bot, connected, instance, run::Parts::default(), None, tasks).await
 }
 
 /// How a bot of ours joins a simulated Discord: as it would join the real one.

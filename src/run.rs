@@ -23,6 +23,14 @@ use crate::shared::{LeaseOptions, SharedData, SharedOptions, Slot, Space, TTL_MA
 use crate::tasks::Tasks;
 use crate::{tables, web};
 
+mod relay;
+
+/// Parts of a bot that its configuration may have.
+#[derive(Clone, Debug, Default)]
+pub struct Parts {
+    pub relay: Option<crate::relay::settings::Settings>,
+}
+
 /// `mneme run`: joins Discord with the settings given, and lasts until it is told to stop.
 pub async fn run(options: config::Run, tasks: &Tasks) -> anyhow::Result<Exit> {
     let Some(settings) = discord_settings(&options.discord) else {
@@ -32,7 +40,8 @@ pub async fn run(options: config::Run, tasks: &Tasks) -> anyhow::Result<Exit> {
     let connected = open_store(&options.store).await?;
     info!(store = connected.description, "store");
     prepare_tables(&connected, &options.store).await?;
-    join(&settings, connected, instance(&options.bot), options.web.http, tasks).await
+    let parts = Parts::default();
+    join(&settings, connected, instance(&options.bot), parts, options.web.http, tasks).await
 }
 
 /// Joins Discord, or a server like it, and answers until told to stop; then ends everything that was started
@@ -41,11 +50,12 @@ pub async fn join(
     settings: &bot::Settings,
     connected: Connected,
     instance: Instance,
+    parts: Parts,
     http: Option<SocketAddr>,
     tasks: &Tasks,
 ) -> anyhow::Result<Exit> {
     let exit = match bot::connect(settings, &tasks.shutdown()).await {
-        Ok(connection) => serve(connection, settings, connected, instance, http, tasks).await?,
+        Ok(connection) => serve(connection, settings, connected, instance, parts, http, tasks).await?,
         Err(exit) => exit,
     };
     let exit = match exit {
@@ -70,6 +80,7 @@ async fn serve(
     settings: &bot::Settings,
     connected: Connected,
     instance: Instance,
+    parts: Parts,
     http: Option<SocketAddr>,
     tasks: &Tasks,
 ) -> anyhow::Result<Exit> {
@@ -80,7 +91,10 @@ async fn serve(
     if let Some(engine) = connected.embedded {
         tasks.spawn("sweep", engine.sweep(tasks.shutdown()));
     }
-    share(&services, tasks).await;
+    let shared = share(&services, tasks).await;
+    if let Some(settings) = parts.relay {
+        relay::start(&services, shared, settings, tasks);
+    }
     if let Some(address) = http {
         let listener =
             TcpListener::bind(address).await.with_context(|| format!("listen on HTTP={address}"))?;
@@ -100,7 +114,7 @@ const NUMBER_LEASE: LeaseOptions =
 const NUMBER_PAUSE: Duration = Duration::from_secs(5);
 
 /// Opens what instances share: this one's number among them, and the configuration they have in common.
-async fn share(services: &Arc<Services>, tasks: &Tasks) {
+async fn share(services: &Arc<Services>, tasks: &Tasks) -> SharedData {
     let shared = SharedData::open(services.dynamo.clone(), tasks, Space::Bot, SharedOptions::default());
     services.state::<Counts>().wait_for_number();
     // Before anybody is answered if the store is there, and as soon as it is if not.
@@ -110,7 +124,8 @@ async fn share(services: &Arc<Services>, tasks: &Tasks) {
     tasks.spawn("configuration", shared.clone().keep_config(tasks.shutdown()));
     services.metrics.collect(Box::new(SharedMetrics(shared.clone())));
     // It is set once in a bot's life.
-    let _ = services.shared.set(shared);
+    let _ = services.shared.set(shared.clone());
+    shared
 }
 
 async fn take_number(shared: &SharedData, numbers: Range<u32>) -> Option<Slot> {

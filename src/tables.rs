@@ -9,11 +9,12 @@ use serde_json::json;
 
 use crate::dynamo::schema::Made;
 use crate::dynamo::{Index, KeyAttribute, Projection, TableSpec};
-use crate::{commands, shared};
+use crate::{commands, relay, shared};
 
 /// All tables.
 pub fn all() -> Vec<TableSpec> {
-    commands::tables().into_iter().chain(shared::TABLES.iter().copied()).collect()
+    let others = shared::TABLES.iter().chain(relay::store::TABLES).copied();
+    commands::tables().into_iter().chain(others).collect()
 }
 
 /// What became of a table that was to be created, in one word.

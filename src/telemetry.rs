@@ -135,7 +135,8 @@ fn looks_secret(word: &str) -> bool {
 
 /// Frames and requests hold the token and people's words. serenity writes frames that it cannot parse at
 /// `warn`, tungstenite all of them at `trace`; serenity's spans hold requests.
-const CAPPED: &str = "serenity::gateway::ws=error,serenity::http=warn,tungstenite=info";
+const CAPPED: &str =
+    "serenity::gateway::ws=error,serenity::http=warn,tungstenite=info,tokio_xmpp=info,sasl=info";
 
 /// Set once serenity has met a close code after which it polls the dead socket without yielding. Only the
 /// watchdog's own thread can still act then.

@@ -89,6 +89,7 @@ pub type Post = Arc<dyn for<'a> Fn(&'a Services, Letter) -> BoxFuture<'a, Delive
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Posted {
     pub id: u64,
+    pub text: String,
     /// The ids of its buttons.
     pub buttons: Vec<String>,
 }
@@ -333,7 +334,8 @@ impl Posted {
             },
             _ => None,
         });
-        Self { id: message.id.get(), buttons: buttons.collect() }
+        let (id, text) = (message.id.get(), message.content.clone());
+        Self { id, text, buttons: buttons.collect() }
     }
 }
 

@@ -175,6 +175,29 @@ impl Dynamo {
         Err(Error::TooLarge(format!("more than {PAGES_MAX} pages of {}", T::NAME).into()))
     }
 
+    /// Reads so many records, fewer only if there are no more: what has expired makes pages short.
+    pub async fn query_first<T: Table, R: KeyPart>(
+        &self,
+        query: Query<T, R>,
+        count: u32,
+    ) -> Result<Vec<T>, Error> {
+        let count = count as usize;
+        let mut query = Query { limit: u32::try_from(count).ok(), ..query };
+        let (mut records, mut start) = (Vec::new(), query.start.clone());
+        for _ in 0..PAGES_MAX {
+            let page = self.page(&query, start).await?;
+            records.extend(page.records);
+            start = page.next.map(|cursor| cursor.0);
+            if records.len() >= count || start.is_none() {
+                records.truncate(count);
+                return Ok(records);
+            }
+            // What is left may be far behind what has expired.
+            query.limit = None;
+        }
+        Err(Error::TooLarge(format!("more than {PAGES_MAX} pages of {}", T::NAME).into()))
+    }
+
     async fn page<T: Table, R: KeyPart>(
         &self,
         query: &Query<T, R>,

@@ -191,9 +191,18 @@ impl Discord {
         bot
     }
 
+    /// The same with what its configuration may have.
+    pub async fn bot_of(&self, connected: Connected, instance: Instance, parts: run::Parts) -> Bot {
+        let mut seen = self.simulator.watch(self.id("ann"));
+        let before = self.simulator.read(World::sessions_online);
+        let bot = self.launch_with(self.settings(Patience::default()), connected, instance, None, parts);
+        self.connected(&mut seen, before).await;
+        bot
+    }
+
     /// Starts a bot and waits for nothing.
     pub fn launch(&self, settings: bot::Settings, connected: Connected, instance: Instance) -> Bot {
-        self.launch_with(settings, connected, instance, None)
+        self.launch_with(settings, connected, instance, None, run::Parts::default())
     }
 
     fn launch_with(
@@ -202,11 +211,12 @@ impl Discord {
         connected: Connected,
         instance: Instance,
         http: Option<SocketAddr>,
+        parts: run::Parts,
     ) -> Bot {
         let tasks = Tasks::new();
         let inner = tasks.clone();
         let running =
-            tokio::spawn(async move { run::join(&settings, connected, instance, http, &inner).await });
+            tokio::spawn(async move { run::join(&settings, connected, instance, parts, http, &inner).await });
         Bot { tasks, running }
     }
 
@@ -215,7 +225,8 @@ impl Discord {
         let mut seen = self.simulator.watch(self.id("ann"));
         let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let settings = self.settings(Patience::default());
-        let bot = self.launch_with(settings, memory().await, instance(), Some(address));
+        let bot =
+            self.launch_with(settings, memory().await, instance(), Some(address), run::Parts::default());
         self.connected(&mut seen, 0).await;
         (bot, Counters(address))
     }

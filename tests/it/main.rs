@@ -23,6 +23,7 @@ mod play;
 mod privacy;
 mod process;
 mod random;
+mod relay;
 mod reminders;
 mod rights;
 mod schedules;

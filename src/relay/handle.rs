@@ -1,0 +1,187 @@
+//! [`Relay`]: what the rest of the bot has of it. Every process publishes; one of them, the holder of the lease,
+//! moves frames and acts.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use crate::clock::{Clock, Timestamp};
+use crate::dynamo::{Dynamo, Error};
+use crate::relay::counts::Counts;
+use crate::relay::desk::{self, Status};
+use crate::relay::engine::{Engine, PeerView};
+use crate::relay::name::BotName;
+use crate::relay::publish::{Draft, Published, Refused, publish};
+use crate::relay::run::{Act, run};
+use crate::relay::settings::{Settings, Via};
+use crate::relay::store::{Store, Tables};
+use crate::relay::transport::{Arrival, FRAMES_WAITING, Transport, TransportError, Wire, wire};
+
+/// What can never work is tried again so seldom: it may have been mended at the other end.
+const AGAIN_AFTER: Duration = Duration::from_secs(5 * 60);
+
+/// Cloning gives another handle to the same relay.
+#[derive(Clone)]
+pub struct Relay(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    tables: Tables,
+    clock: Clock,
+    /// Somebody published in this process.
+    changed: Arc<Notify>,
+    live: Mutex<Live>,
+}
+
+/// What only the process knows that moves frames.
+#[derive(Clone, Debug, Default)]
+pub struct Live {
+    /// Whether this is the one.
+    pub serving: bool,
+    pub peers: BTreeMap<BotName, PeerView>,
+    pub here: u64,
+    pub counts: Counts,
+    /// Why peers cannot be reached, by how: what only an operator can mend.
+    pub trouble: BTreeMap<&'static str, String>,
+}
+
+impl std::fmt::Debug for Relay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Relay of {}", self.0.settings.routes.me)
+    }
+}
+
+impl Relay {
+    pub fn new(dynamo: Dynamo, clock: Clock, settings: Settings) -> Self {
+        let (changed, live) = (Arc::default(), Mutex::default());
+        Self(Arc::new(Inner { settings, tables: Tables(dynamo), clock, changed, live }))
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    pub fn tables(&self) -> &Tables {
+        &self.0.tables
+    }
+
+    /// Takes a message in, from any process of the bot. Once it is taken it is durable.
+    pub async fn publish(&self, draft: Draft) -> Result<Published, Refused> {
+        let Inner { settings, tables, clock, .. } = &*self.0;
+        let published = publish(tables, &settings.routes, clock.now(), draft).await?;
+        self.0.changed.notify_one();
+        Ok(published)
+    }
+
+    /// How the links stand, from the store: the same in every process.
+    pub async fn status(&self) -> Result<Status, Error> {
+        desk::status(&self.0.tables, &self.0.settings.routes).await
+    }
+
+    /// What this process knows about moving frames, if it does that.
+    pub fn live(&self) -> MutexGuard<'_, Live> {
+        self.0.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Moves frames and acts on what arrives, until told to stop. One process of a bot does that at a time; two
+    /// would only send things twice.
+    pub async fn serve(&self, actor: impl Act, stop: CancellationToken) {
+        let Inner { settings, tables, clock, changed, .. } = &*self.0;
+        let (wire, lines) = wire();
+        // All that there are keep frames, the table until they are fetched and the server for who is away.
+        let keeps = true;
+        let seed = fastrand::u64(..);
+        let engine = Engine::new(tables.clone(), settings.routes.clone(), keeps, seed);
+        self.live().serving = true;
+        // It ends after the engine, which says goodbye through it.
+        let moved = CancellationToken::new();
+        let acting = async {
+            let tell = |engine: &Engine<Tables>, now| self.tell(engine, now);
+            run(engine, clock.clone(), actor, lines, changed.clone(), stop, tell).await;
+            moved.cancel();
+        };
+        tokio::join!(acting, self.move_frames(wire, moved.clone()));
+        *self.live() = Live::default();
+    }
+
+    fn tell<S: Store>(&self, engine: &Engine<S>, now: Timestamp) {
+        let mut live = self.live();
+        live.peers = engine.view(now);
+        live.here = engine.waiting_here();
+        live.counts.clone_from(&engine.counts);
+    }
+
+    /// Hands each frame to what reaches its peer.
+    async fn move_frames(&self, mut wire: Wire, stop: CancellationToken) {
+        let (mut ways, mut keepers) = (BTreeMap::new(), Vec::new());
+        let ended = CancellationToken::new();
+        for via in &self.0.settings.transports {
+            let (outgoing, taken) = mpsc::channel(FRAMES_WAITING);
+            ways.extend(via.peers().into_iter().map(|peer| (peer, outgoing.clone())));
+            let wire = Wire { outgoing: taken, incoming: wire.incoming.clone() };
+            keepers.push(self.keep(via, wire, ended.clone()));
+        }
+        let handing = async move {
+            let outgoing = &mut wire.outgoing;
+            while let Some(Some((to, frame))) = stop.run_until_cancelled(outgoing.recv()).await {
+                if let Some(way) = ways.get(&to) {
+                    // It takes them also while it is not connected, and throws them away: they come again.
+                    let _ = way.send((to, frame)).await;
+                }
+            }
+            // The goodbyes, as far as there is room.
+            while let Ok((to, frame)) = outgoing.try_recv() {
+                let _ = ways.get(&to).map(|way| way.try_send((to, frame)));
+            }
+            ended.cancel();
+        };
+        tokio::join!(handing, join_all(keepers));
+    }
+
+    /// Keeps a transport going, also where only an operator can mend what is wrong: the bot does not stop for
+    /// that.
+    async fn keep(&self, via: &Via, mut wire: Wire, stop: CancellationToken) {
+        let name = via.name();
+        while !stop.is_cancelled() {
+            let ended = match self.open(via).await {
+                Ok(transport) => transport.run(&mut wire, stop.clone()).await,
+                Err(error) => Err(error),
+            };
+            let Err(why) = ended else { return };
+            error!(transport = name, %why, "the relay cannot reach its peers; trying again in five minutes");
+            self.live().trouble.insert(name, why.to_string());
+            // Full: it is only told.
+            let _ = wire.incoming.try_send(Arrival::Lost(why.to_string()));
+            let deaf = async { while wire.outgoing.recv().await.is_some() {} };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(AGAIN_AFTER) => {}
+                () = deaf => return,
+            }
+            self.live().trouble.remove(name);
+        }
+    }
+
+    async fn open(&self, via: &Via) -> Result<Box<dyn Transport>, TransportError> {
+        match via {
+            Via::Table(table) => table.open(&self.0.tables.0, &self.0.settings.routes.me).await,
+            #[cfg(feature = "xmpp")]
+            Via::Xmpp(settings) => Ok(Box::new(crate::relay::xmpp::talk::ByXmpp::new(settings.clone())?)),
+            #[cfg(not(feature = "xmpp"))]
+            Via::Xmpp(_) => {
+                let why = "this program was built without XMPP: build it with `--features xmpp`";
+                Err(TransportError::Config(why.to_owned()))
+            }
+        }
+    }
+}

@@ -1,0 +1,489 @@
+//! Our own queue: envelopes that something here acts on, one after the other, until it has worked.
+//!
+//! While an envelope waits for its next try, later ones of the same origin, topic and scope wait behind it, and
+//! the others go on. The row goes in one transaction with what acting on it publishes, so that comes once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tracing::{error, warn};
+
+use crate::clock::Timestamp;
+use crate::dynamo::Error;
+use crate::dynamo::WRITES_MAX;
+use crate::relay::counts::What;
+use crate::relay::engine::{Engine, LOOK_EVERY};
+use crate::relay::envelope::{Scope, Sealed};
+use crate::relay::frame::Reason;
+use crate::relay::link::{OutLane, epoch};
+use crate::relay::name::{BotName, EnvelopeId, Topic};
+use crate::relay::publish::{Draft, Onward, Refused, TRIES_MAX, kept};
+use crate::relay::store::{Change, Dead, Kept, Note, Out, Row, Step, Store, Written, joining};
+
+/// How long an envelope waits after each failure; after the last one it is a dead letter. A minute and a half
+/// outlasts what usually passes by itself.
+pub const PAUSES: [Duration; 4] =
+    [Duration::from_secs(2), Duration::from_secs(8), Duration::from_secs(20), Duration::from_secs(60)];
+
+/// So many streams may wait aside; then something is wrong with all of them, and all wait.
+pub const ASIDE_MAX: usize = 64;
+
+/// As many rows are held: behind those that wait, others are looked for.
+const HELD_MAX: usize = 1_000;
+
+/// As many rows are read at once.
+const ROWS: u32 = 50;
+
+/// Envelopes that are acted upon one after the other and end together: their end is one write to the disk.
+const WORK_TOGETHER: usize = 25;
+
+const NOTE_AFTER: Duration = Duration::from_secs(1);
+
+/// An envelope to act on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Work {
+    pub number: u64,
+    pub sealed: Sealed,
+    /// The bots that have had it, without us.
+    pub path: Vec<BotName>,
+    /// How often it has failed.
+    pub tries: u32,
+    /// Somebody may have acted on it and died: it waited when we began, or it has failed.
+    pub perhaps_done: bool,
+    due: Timestamp,
+}
+
+/// What keeps its order.
+type Stream = (BotName, Topic, Scope);
+
+impl Work {
+    fn stream(&self) -> Stream {
+        let envelope = self.sealed.envelope();
+        (envelope.id.origin(), envelope.topic.clone(), envelope.scope)
+    }
+
+    fn dead(&self, at: Timestamp, reason: Reason, detail: String) -> Dead {
+        Dead {
+            lane: Out::Here.dead_name(),
+            at,
+            id: self.sealed.envelope().id.clone(),
+            reason,
+            detail,
+            text: Some(self.sealed.text().to_owned()),
+            signature: self.sealed.signature().map(str::to_owned),
+            path: self.path.clone(),
+        }
+    }
+}
+
+/// What is known of our own queue.
+pub(super) struct Here {
+    pub known: Option<OutLane>,
+    pub look_at: Timestamp,
+    held: BTreeMap<u64, Work>,
+    /// Rows below it are held, or gone.
+    loaded: u64,
+    /// Rows below it were there when we first looked.
+    began_below: u64,
+    looked: bool,
+    note_at: Option<Timestamp>,
+}
+
+impl Default for Here {
+    fn default() -> Self {
+        let (look_at, held) = (Timestamp::from_millis(0), BTreeMap::new());
+        Self { known: None, look_at, held, loaded: 0, began_below: 0, looked: false, note_at: None }
+    }
+}
+
+impl Here {
+    /// The queue, read now and then.
+    pub async fn lane<S: Store>(&mut self, store: &S, now: Timestamp) -> Result<Option<OutLane>, Error> {
+        if now >= self.look_at {
+            let known = store.out_lane(&Out::Here).await?;
+            if !self.looked {
+                self.looked = true;
+                self.began_below = known.as_ref().map_or(0, |lane| lane.next);
+            }
+            self.look_at = now.plus(LOOK_EVERY);
+            self.loaded = self.loaded.max(known.as_ref().map_or(0, |lane| lane.acked));
+            self.known = known;
+            self.settle(now);
+        }
+        Ok(self.known.clone())
+    }
+
+    /// All rows below the first that is held are gone.
+    fn settle(&mut self, now: Timestamp) {
+        let first = self.held.keys().next().copied().unwrap_or(self.loaded);
+        if let Some(lane) = self.known.as_mut().filter(|lane| lane.acked < first) {
+            lane.acked = first;
+            self.note_at.get_or_insert(now.plus(NOTE_AFTER));
+        }
+    }
+
+    fn gone(&mut self, now: Timestamp, number: u64) {
+        self.held.remove(&number);
+        self.settle(now);
+    }
+
+    /// Writes down what is settled, now and then: it is where a start begins to read.
+    pub async fn note<S: Store>(&mut self, store: &S, now: Timestamp) -> Result<(), Error> {
+        let (Some(lane), Some(_)) = (&self.known, self.note_at.filter(|at| now >= *at)) else {
+            return Ok(());
+        };
+        store.note(&Note::Acked { out: Out::Here, epoch: lane.epoch, acked: lane.acked }).await?;
+        self.note_at = None;
+        Ok(())
+    }
+
+    /// Those that need not wait for another, in their order.
+    fn ready(&self, now: Timestamp, most: usize) -> Vec<Work> {
+        let (mut aside, mut ready): (BTreeSet<Stream>, _) = (BTreeSet::new(), Vec::new());
+        for work in self.held.values() {
+            let stream = work.stream();
+            if aside.contains(&stream) {
+                continue;
+            }
+            if work.due <= now {
+                ready.push(work.clone());
+                if ready.len() >= most {
+                    break;
+                }
+                continue;
+            }
+            aside.insert(stream);
+            if aside.len() >= ASIDE_MAX {
+                break;
+            }
+        }
+        ready
+    }
+}
+
+/// What became of several that were acted upon.
+enum Together {
+    Done,
+    /// Somebody else was first with one of them.
+    Passed,
+    /// One transaction does not hold what they publish.
+    TooMany,
+}
+
+impl<S: Store> Engine<S> {
+    /// What to act on next, in this order. It stays in the queue until [`Engine::done`].
+    pub async fn work(&mut self, now: Timestamp) -> Result<Vec<Work>, Error> {
+        loop {
+            let ready = self.here.ready(now, WORK_TOGETHER);
+            if ready.is_empty() && !self.load(now).await? {
+                return Ok(Vec::new());
+            }
+            let (alive, over): (Vec<_>, Vec<_>) =
+                ready.into_iter().partition(|work| work.sealed.envelope().until > now);
+            for work in over {
+                self.counts.add(What::Expired, "here", "", 1);
+                self.end(now, work.number, Vec::new()).await?;
+            }
+            if !alive.is_empty() {
+                return Ok(alive);
+            }
+        }
+    }
+
+    /// When something that waits is due.
+    pub fn work_at(&self) -> Option<Timestamp> {
+        let mut streams = BTreeSet::new();
+        let first = self.here.held.values().filter(|work| streams.insert(work.stream()));
+        first.take(ASIDE_MAX).map(|work| work.due).min()
+    }
+
+    /// Holds more rows; `false`: there are none, or no room.
+    async fn load(&mut self, now: Timestamp) -> Result<bool, Error> {
+        let Some(lane) = self.here.lane(&self.store, now).await? else { return Ok(false) };
+        if self.here.loaded >= lane.next || self.here.held.len() >= HELD_MAX {
+            return Ok(false);
+        }
+        let rows = self.store.rows(&Out::Here, self.here.loaded, ROWS).await?;
+        if rows.is_empty() {
+            self.here.loaded = lane.next;
+            self.here.settle(now);
+            return Ok(false);
+        }
+        for row in rows {
+            let number = row.number;
+            self.hold(now, row).await?;
+            self.here.loaded = self.here.loaded.max(number + 1);
+        }
+        Ok(true)
+    }
+
+    async fn hold(&mut self, now: Timestamp, row: Row) -> Result<(), Error> {
+        let Row { number, id, tries, due, .. } = row;
+        let Some(kept) = self.store.kept(&id).await? else { return self.end(now, number, Vec::new()).await };
+        match Sealed::open(kept.text.clone()) {
+            Ok(sealed) => {
+                let sealed = sealed.with_signature(kept.signature);
+                let perhaps_done = tries > 0 || number < self.here.began_below;
+                let path = kept.path;
+                self.here.held.insert(number, Work { number, sealed, path, tries, perhaps_done, due });
+                Ok(())
+            }
+            Err(why) => {
+                let (lane, reason, detail) = (Out::Here.dead_name(), Reason::Malformed, why.to_string());
+                let Kept { text, signature, path, .. } = kept;
+                let dead = Dead { lane, at: now, id, reason, detail, text: Some(text), signature, path };
+                self.end(now, number, vec![dead]).await
+            }
+        }
+    }
+
+    /// Takes a row away. If it was gone, another process has acted.
+    async fn end(&mut self, now: Timestamp, number: u64, dead: Vec<Dead>) -> Result<(), Error> {
+        let change = Change { step: Some(Step::Done(vec![number])), dead, ..Change::default() };
+        self.store.write(&change).await?;
+        self.here.gone(now, number);
+        Ok(())
+    }
+
+    /// They were acted upon. What that publishes is taken in the same transaction; where somebody else was
+    /// first, nothing is.
+    pub async fn done(&mut self, now: Timestamp, done: &[(Work, Vec<Draft>)]) -> Result<(), Error> {
+        let (mut rest, mut together) = (done, done.len());
+        while !rest.is_empty() {
+            let some = &rest[..together.min(rest.len())];
+            match self.done_together(now, some).await? {
+                Together::Done => {
+                    self.counts.add(What::Handled, "here", "done", some.len() as u64);
+                    (rest, together) = (&rest[some.len()..], done.len());
+                }
+                Together::Passed | Together::TooMany if some.len() > 1 => together = some.len() / 2,
+                Together::Passed => {
+                    self.here.gone(now, some[0].0.number);
+                    rest = &rest[1..];
+                }
+                Together::TooMany => {
+                    let why = "what its rules publish joins more queues than one transaction holds";
+                    self.give_up(now, &some[0].0, why).await?;
+                    rest = &rest[1..];
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn done_together(
+        &mut self,
+        now: Timestamp,
+        done: &[(Work, Vec<Draft>)],
+    ) -> Result<Together, Error> {
+        let mut known_ids = BTreeSet::new();
+        let answers: usize = done.iter().map(|(_, answers)| answers.len()).sum();
+        for _ in 0..TRIES_MAX + answers {
+            let (change, dropped) = self.answer(now, done, &known_ids).await?;
+            if change.writes() > WRITES_MAX {
+                return Ok(Together::TooMany);
+            }
+            match self.store.write(&change).await? {
+                Written::Done => {
+                    self.joined(&change);
+                    done.iter().for_each(|(work, _)| self.here.gone(now, work.number));
+                    self.counts.add(What::Dropped, "here", "", dropped);
+                    for dead in &change.dead {
+                        self.counts.add(What::Dead, &dead.lane, dead.reason.name(), 1);
+                    }
+                    return Ok(Together::Done);
+                }
+                Written::Passed => return Ok(Together::Passed),
+                Written::Known(at) => {
+                    known_ids.insert(change.envelopes[at].0.id.clone());
+                }
+                Written::Moved => self.look(),
+            }
+        }
+        Err(Error::Throttled("the queues were filled by others all the time".into()))
+    }
+
+    /// The change that ends them and takes what they publish, and how many measurements found a queue full.
+    async fn answer(
+        &mut self,
+        now: Timestamp,
+        done: &[(Work, Vec<Draft>)],
+        known_ids: &BTreeSet<EnvelopeId>,
+    ) -> Result<(Change, u64), Error> {
+        let step = Some(Step::Done(done.iter().map(|(work, _)| work.number).collect()));
+        let (mut change, mut dropped) = (Change { step, ..Change::default() }, 0);
+        let (mut queues, mut queued, mut fresh) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
+        let drafts: Vec<(&Work, &Draft)> =
+            done.iter().flat_map(|(work, drafts)| drafts.iter().map(move |draft| (work, draft))).collect();
+        for (work, draft) in drafts {
+            let sealed = match self.routes.seal(draft.clone()) {
+                Ok(sealed) => sealed,
+                Err(Refused::Store(why)) => return Err(why),
+                Err(why) => {
+                    let id = &work.sealed.envelope().id;
+                    error!(%id, topic = %draft.topic, %why, "an answer cannot be published");
+                    change.dead.push(work.dead(now, Reason::Malformed, why.to_string()));
+                    continue;
+                }
+            };
+            let envelope = sealed.envelope();
+            let known = known_ids.contains(&envelope.id) || !fresh.insert(envelope.id.clone());
+            if known || envelope.until <= now {
+                continue;
+            }
+            queues.extend(self.queues_of(now, &sealed, &[]).await?);
+            let onward = Onward::plan(&sealed, &[], &self.routes, &queues, now);
+            queued.push((envelope.id.clone(), envelope.until, onward.queued));
+            change.dead.extend(onward.dead);
+            change.envelopes.push((kept(&sealed, Vec::new()), None));
+            dropped += onward.dropped;
+        }
+        change.joining = joining(&queues, epoch(now), &queued);
+        Ok((change, dropped))
+    }
+
+    /// Acting on it failed: it comes again, or becomes a dead letter.
+    pub async fn failed(&mut self, now: Timestamp, work: &Work, detail: &str) -> Result<(), Error> {
+        let (number, tries) = (work.number, work.tries + 1);
+        let id = work.sealed.envelope().id.clone();
+        let Some(pause) = PAUSES.get(work.tries as usize) else {
+            return self.give_up(now, work, detail).await;
+        };
+        warn!(%id, tries, detail, "acting on an envelope failed");
+        self.counts.add(What::Handled, "here", "again", 1);
+        let due = now.plus(*pause);
+        if self.store.note(&Note::Again { number, tries, due }).await? {
+            let held = self.here.held.get_mut(&number);
+            held.into_iter().for_each(|work| (work.tries, work.perhaps_done, work.due) = (tries, true, due));
+        } else {
+            self.here.gone(now, number);
+        }
+        Ok(())
+    }
+
+    /// Acting on it will never work: it becomes a dead letter.
+    pub async fn give_up(&mut self, now: Timestamp, work: &Work, detail: &str) -> Result<(), Error> {
+        let id = work.sealed.envelope().id.clone();
+        error!(%id, detail, "gave up acting on an envelope");
+        self.counts.add(What::Handled, "here", "dead", 1);
+        self.counts.add(What::Dead, "here", Reason::Failed.name(), 1);
+        let dead = work.dead(now, Reason::Failed, detail.to_owned());
+        self.end(now, work.number, vec![dead]).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::relay::model::Model;
+    use crate::relay::routes::tests::lonely;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+
+    fn at_once<T>(future: impl Future<Output = Result<T, Error>>) -> T {
+        future.now_or_never().expect("the model answers at once").expect("nothing goes wrong")
+    }
+
+    /// A bot without links that has published these topics.
+    fn bot(topics: &[&str]) -> Engine<Model> {
+        let mut engine = Engine::new(Model::default(), lonely("hub"), false, 1);
+        for (n, topic) in topics.iter().enumerate() {
+            let draft = Draft::test(topic, &n.to_string(), NOW);
+            engine.publish(NOW, draft).now_or_never().unwrap().unwrap();
+        }
+        engine
+    }
+
+    fn next(engine: &mut Engine<Model>, now: Timestamp) -> Option<Work> {
+        at_once(engine.work(now)).into_iter().next()
+    }
+
+    #[test]
+    fn others_go_on_while_one_waits_for_its_next_try() {
+        let mut engine = bot(&["a", "b", "a", "b"]);
+        let first = next(&mut engine, NOW).unwrap();
+        at_once(engine.failed(NOW, &first, "no"));
+        let mut order = Vec::new();
+        while let Some(work) = next(&mut engine, NOW) {
+            order.push(work.number);
+            at_once(engine.done(NOW, &[(work, Vec::new())]));
+        }
+        assert_eq!(order, [1, 3]);
+        let later = NOW.plus(PAUSES[0]);
+        assert_eq!(engine.work_at(), Some(later));
+        while let Some(work) = next(&mut engine, later) {
+            order.push(work.number);
+            at_once(engine.done(later, &[(work, Vec::new())]));
+        }
+        assert_eq!(order, [1, 3, 0, 2]);
+    }
+
+    #[test]
+    fn what_fails_again_and_again_becomes_a_dead_letter() {
+        let mut engine = bot(&["a", "a"]);
+        let (mut now, mut tries) = (NOW, 0);
+        while let Some(work) = next(&mut engine, now).filter(|work| work.number == 0) {
+            at_once(engine.failed(now, &work, "the channel is gone"));
+            (now, tries) = (now.plus(*PAUSES.get(tries).unwrap_or(&Duration::ZERO)), tries + 1);
+        }
+        assert_eq!(tries, PAUSES.len() + 1);
+        let dead = engine.store().records().dead.clone();
+        assert_eq!(
+            (dead.len(), dead[0].reason, dead[0].detail.as_str()),
+            (1, Reason::Failed, "the channel is gone")
+        );
+        assert!(dead[0].text.is_some());
+        assert_eq!(next(&mut engine, now).unwrap().number, 1, "the next one goes on");
+    }
+
+    #[test]
+    fn tries_are_counted_over_a_restart() {
+        let mut engine = bot(&["a"]);
+        let work = next(&mut engine, NOW).unwrap();
+        at_once(engine.failed(NOW, &work, "no"));
+        let mut engine = Engine::new(engine.store().clone(), lonely("hub"), false, 1);
+        assert_eq!(next(&mut engine, NOW), None);
+        assert_eq!(next(&mut engine, NOW.plus(PAUSES[0])).unwrap().tries, 1);
+    }
+
+    #[test]
+    fn what_is_too_old_is_not_acted_upon() {
+        let mut engine = bot(&["a"]);
+        let later = NOW.plus(crate::relay::routes::EVENT_LIFE);
+        assert_eq!(next(&mut engine, later), None);
+        assert!(engine.store().records().rows.is_empty());
+    }
+
+    #[test]
+    fn an_answer_comes_with_the_end_of_its_cause() {
+        let mut engine = bot(&["a"]);
+        let work = next(&mut engine, NOW).unwrap();
+        let answers = [Draft::test("b", "answer", NOW), Draft { depth: 9, ..Draft::test("b", "deep", NOW) }];
+        let done = [(work, answers.to_vec())];
+        at_once(engine.done(NOW, &done));
+        let rows = engine.store().records().rows.len();
+        at_once(engine.done(NOW, &done));
+        assert_eq!((engine.store().records().rows.len(), rows), (1, 1), "somebody else was first");
+        assert_eq!(next(&mut engine, NOW).unwrap().number, 1);
+        let dead = engine.store().records().dead.clone();
+        assert_eq!(dead.len(), 1);
+        assert!(dead[0].detail.contains("rules answer each other"), "{}", dead[0].detail);
+    }
+
+    #[test]
+    fn several_end_together_and_one_by_one_where_somebody_else_was_first() {
+        let mut engine = bot(&["a", "b", "c", "d", "e"]);
+        let works = at_once(engine.work(NOW));
+        assert_eq!(works.iter().map(|work| work.number).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+        let answer = |work: &Work| vec![Draft::test("x", &format!("answer {}", work.number), NOW)];
+        let done: Vec<_> = works.into_iter().map(|work| (work.clone(), answer(&work))).collect();
+        // Another process of this bot has acted on one of them.
+        engine.store().records().rows.remove(&(Out::Here, 2));
+        at_once(engine.done(NOW, &done));
+        let left = at_once(engine.work(NOW));
+        assert_eq!(left.len(), 4, "an answer of each but the one");
+        assert!(left.iter().all(|work| work.number >= 5));
+    }
+}

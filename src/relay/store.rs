@@ -1,0 +1,693 @@
+//! What the relay keeps, and every step that it makes in it.
+//!
+//! A step is data: a [`Change`] is one transaction, a [`Note`] one conditional write. So that the engine can be
+//! driven over [`Tables`] and, in simulations of whole fleets, over a model of them; a test does the same steps
+//! in both and compares.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::dynamo::{
+    Column, Commit, Condition, Dynamo, Error, Personal, Places, Privacy, Query, Table, TableSpec, Token,
+    Transaction, Update,
+};
+use crate::relay::channels::ChannelRecord;
+use crate::relay::frame::{Lane, Reason};
+use crate::relay::link::{InLane, OutLane};
+use crate::relay::name::{BotName, Chain, EnvelopeId, base32, hash};
+use crate::relay::table::MailRecord;
+
+/// All tables of the relay.
+pub const TABLES: &[TableSpec] = &[
+    TableSpec::of::<EnvelopeRecord>(),
+    TableSpec::of::<OutboxRecord>(),
+    TableSpec::of::<LinkRecord>(),
+    TableSpec::of::<DeadRecord>(),
+    TableSpec::of::<MailRecord>(),
+    TableSpec::of::<ChannelRecord>(),
+];
+
+/// An id is remembered for a day longer than its envelope may be accepted, so that a repeat meets the memory
+/// or the end of its life.
+const KEPT_AFTER_SECONDS: i64 = 24 * 3_600;
+
+/// Somebody who was away for three weeks still finds them.
+const DEAD_KEPT_SECONDS: i64 = 30 * 24 * 3_600;
+
+/// A queue of envelopes: to a peer, or to our own rules.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Out {
+    Link(BotName, Lane),
+    Here,
+}
+
+impl Out {
+    /// Its name in the outbox.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Link(peer, lane) => format!("{peer}/{}", lane.name()),
+            Self::Here => "here".to_owned(),
+        }
+    }
+
+    /// Its name among the dead letters.
+    pub fn dead_name(&self) -> String {
+        match self {
+            Self::Link(..) => format!("out/{}", self.name()),
+            Self::Here => self.name(),
+        }
+    }
+
+    /// A bot may be called `here`: the second part tells it from our own queue.
+    fn key(&self) -> (String, String) {
+        match self {
+            Self::Link(peer, lane) => (peer.to_string(), format!("out/{}", lane.name())),
+            Self::Here => ("here".to_owned(), "here".to_owned()),
+        }
+    }
+}
+
+/// An envelope as it is kept: as text, because it was checked when it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    pub id: EnvelopeId,
+    pub text: String,
+    pub signature: Option<String>,
+    /// The bots that have had it, without us.
+    pub path: Vec<BotName>,
+    pub at: Timestamp,
+    pub until: Timestamp,
+}
+
+/// A row of a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    pub number: u64,
+    pub id: EnvelopeId,
+    pub before: Chain,
+    pub skip: Option<Reason>,
+    /// Of our own queue: how often acting on it has failed, and when to try again.
+    pub tries: u32,
+    pub due: Timestamp,
+}
+
+/// Envelopes that join a queue, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Joining {
+    pub out: Out,
+    /// The queue as it was read; `None`: there is none yet.
+    pub known: Option<OutLane>,
+    /// Where it begins if there is none yet.
+    pub epoch: u64,
+    pub envelopes: Vec<(EnvelopeId, Timestamp)>,
+}
+
+impl Joining {
+    fn before(&self) -> OutLane {
+        let new = || OutLane { epoch: self.epoch, next: 0, acked: 0, chain: Chain::start() };
+        self.known.clone().unwrap_or_else(new)
+    }
+
+    /// The queue as it is afterwards.
+    pub fn after(&self) -> OutLane {
+        let lane = self.before();
+        let chain = self.envelopes.iter().fold(lane.chain, |chain, (id, _)| chain.after(id));
+        OutLane { next: lane.next + self.envelopes.len() as u64, chain, ..lane }
+    }
+
+    /// The rows that join it, with the ends of their lives.
+    pub(super) fn rows(&self) -> Vec<(Row, Timestamp)> {
+        let OutLane { next, mut chain, .. } = self.before();
+        let mut rows = Vec::new();
+        for (number, (id, until)) in (next..).zip(&self.envelopes) {
+            let after = chain.after(id);
+            let before = std::mem::replace(&mut chain, after);
+            let due = Timestamp::from_millis(0);
+            rows.push((Row { number, id: id.clone(), before, skip: None, tries: 0, due }, *until));
+        }
+        rows
+    }
+}
+
+/// Numbers of a peer's lane that are used up, and our chain after them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    pub peer: BotName,
+    pub lane: Lane,
+    pub epoch: u64,
+    /// The first of them.
+    pub number: u64,
+    /// The one that we wait for afterwards.
+    pub next: u64,
+    pub chain: Chain,
+}
+
+/// An envelope that somebody has to look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dead {
+    /// `out/hub/events`, `in/hub/events` or `here`.
+    pub lane: String,
+    pub at: Timestamp,
+    pub id: EnvelopeId,
+    pub reason: Reason,
+    pub detail: String,
+    pub text: Option<String>,
+    pub signature: Option<String>,
+    pub path: Vec<BotName>,
+}
+
+/// What a change depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// We wait for the first of these numbers.
+    Take(Taken),
+    /// These rows of our own queue are still there; they go.
+    Done(Vec<u64>),
+    /// This dead letter is still there; it goes.
+    Revive { lane: String, at: String },
+}
+
+/// One transaction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    pub step: Option<Step>,
+    /// None of them may be there.
+    pub envelopes: Vec<(Kept, Option<BotName>)>,
+    pub joining: Vec<Joining>,
+    pub dead: Vec<Dead>,
+}
+
+impl Change {
+    fn steps(&self) -> usize {
+        match &self.step {
+            None => 0,
+            Some(Step::Done(numbers)) => numbers.len(),
+            Some(_) => 1,
+        }
+    }
+
+    /// How many writes it is.
+    pub fn writes(&self) -> usize {
+        let joining: usize = self.joining.iter().map(|joining| 1 + joining.envelopes.len()).sum();
+        self.steps() + self.envelopes.len() + joining + self.dead.len()
+    }
+}
+
+/// What became of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    Done,
+    /// Nothing was written: what it depends on does not hold.
+    Passed,
+    /// Nothing was written: this one of its envelopes is there.
+    Known(usize),
+    /// Nothing was written: a queue has grown since it was read.
+    Moved,
+}
+
+/// A single conditional write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// A peer's lane begins another history.
+    Adopt { peer: BotName, lane: Lane, epoch: u64, expected: u64 },
+    /// A peer's lane goes on behind a gap.
+    Behind { peer: BotName, lane: Lane, epoch: u64, expected: u64 },
+    /// What a queue is settled up to.
+    Acked { out: Out, epoch: u64, acked: u64 },
+    /// A queue begins another history, with the same numbers.
+    Renew { out: Out, old: u64, new: u64 },
+    /// Acting on a row failed.
+    Again { number: u64, tries: u32, due: Timestamp },
+    /// A peer came or went.
+    Seen { peer: BotName, up: bool, since: Timestamp },
+    /// Nothing is to be sent under this number any more.
+    Skip { out: Out, number: u64, reason: Reason },
+}
+
+/// Where the relay keeps what it must not lose.
+pub trait Store: Send + Sync {
+    /// All of it or nothing.
+    fn write(&self, change: &Change) -> impl Future<Output = Result<Written, Error>> + Send;
+    /// `false`: its condition does not hold, and nothing was written.
+    fn note(&self, note: &Note) -> impl Future<Output = Result<bool, Error>> + Send;
+    fn out_lane(&self, out: &Out) -> impl Future<Output = Result<Option<OutLane>, Error>> + Send;
+    fn in_lane(
+        &self,
+        peer: &BotName,
+        lane: Lane,
+    ) -> impl Future<Output = Result<Option<InLane>, Error>> + Send;
+    /// Rows of a queue in order, from a number on.
+    fn rows(&self, out: &Out, from: u64, limit: u32) -> impl Future<Output = Result<Vec<Row>, Error>> + Send;
+    fn kept(&self, id: &EnvelopeId) -> impl Future<Output = Result<Option<Kept>, Error>> + Send;
+}
+
+/// One record of `relay_envelopes`: an envelope, and the memory that it was here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EnvelopeRecord {
+    pub id: EnvelopeId,
+    pub text: String,
+    pub signature: Option<String>,
+    pub path: Vec<BotName>,
+    pub came_from: Option<BotName>,
+    /// In milliseconds since 1970, like `until`.
+    pub made_at: i64,
+    pub until: i64,
+    pub expires_at: i64,
+}
+
+const EXPIRES_AT: &str = "expires_at";
+
+impl Table for EnvelopeRecord {
+    const NAME: &'static str = "relay_envelopes";
+    const KEY: &'static [&'static str] = &["id"];
+    const EXPIRES: Option<&'static str> = Some(EXPIRES_AT);
+    const PERSONAL: Personal = Personal {
+        attributes: &[
+            ("id", Privacy::None),
+            ("text", Privacy::Text),
+            ("signature", Privacy::None),
+            ("path", Privacy::None),
+            ("came_from", Privacy::None),
+            ("made_at", Privacy::None),
+            ("until", Privacy::None),
+            ("expires_at", Privacy::None),
+        ],
+        places: Places::Nowhere,
+        kept: "a day longer than the message lives, at most 31 days",
+    };
+    type Key = String;
+
+    fn key(&self) -> String {
+        self.id.to_string()
+    }
+}
+
+/// One record of `relay_outbox`: a row of a queue.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutboxRecord {
+    pub lane: String,
+    pub number: u64,
+    pub id: EnvelopeId,
+    pub before: Chain,
+    pub skip: Option<Reason>,
+    pub tries: Option<u32>,
+    /// In milliseconds since 1970.
+    pub due: Option<i64>,
+    pub expires_at: i64,
+}
+
+impl OutboxRecord {
+    const SKIP: Column<Self, Reason> = Column::new("skip");
+    const TRIES: Column<Self, u32> = Column::new("tries");
+    const DUE: Column<Self, i64> = Column::new("due");
+}
+
+impl Table for OutboxRecord {
+    const NAME: &'static str = "relay_outbox";
+    const KEY: &'static [&'static str] = &["lane", "number"];
+    const EXPIRES: Option<&'static str> = Some(EXPIRES_AT);
+    const PERSONAL: Personal = Personal {
+        attributes: &[
+            ("lane", Privacy::None),
+            ("number", Privacy::None),
+            ("id", Privacy::None),
+            ("before", Privacy::None),
+            ("skip", Privacy::None),
+            ("tries", Privacy::None),
+            ("due", Privacy::None),
+            ("expires_at", Privacy::None),
+        ],
+        places: Places::Nowhere,
+        kept: "a day longer than the message lives, at most 31 days",
+    };
+    type Key = OutboxKey;
+
+    fn key(&self) -> OutboxKey {
+        (self.lane.clone(), self.number)
+    }
+}
+
+type OutboxKey = (String, u64);
+
+/// One record of `relay_links`: where one direction of a link stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LinkRecord {
+    pub peer: String,
+    pub way: String,
+    pub epoch: u64,
+    /// Of a way out.
+    pub next: Option<u64>,
+    pub acked: Option<u64>,
+    /// Of a way in.
+    pub expected: Option<u64>,
+    pub chain: Option<Chain>,
+    /// Whether the peer is there, and since when, in milliseconds since 1970.
+    pub up: Option<bool>,
+    pub since: Option<i64>,
+}
+
+impl LinkRecord {
+    const UP: Column<Self, bool> = Column::new("up");
+    const SINCE: Column<Self, i64> = Column::new("since");
+    const EPOCH: Column<Self, u64> = Column::new("epoch");
+    const NEXT: Column<Self, u64> = Column::new("next");
+    const ACKED: Column<Self, u64> = Column::new("acked");
+    const EXPECTED: Column<Self, u64> = Column::new("expected");
+    const CHAIN: Column<Self, Chain> = Column::new("chain");
+}
+
+impl Table for LinkRecord {
+    const NAME: &'static str = "relay_links";
+    const KEY: &'static [&'static str] = &["peer", "way"];
+    const PERSONAL: Personal = Personal {
+        attributes: &[
+            ("peer", Privacy::None),
+            ("way", Privacy::None),
+            ("epoch", Privacy::None),
+            ("next", Privacy::None),
+            ("acked", Privacy::None),
+            ("expected", Privacy::None),
+            ("chain", Privacy::None),
+            ("up", Privacy::None),
+            ("since", Privacy::None),
+        ],
+        places: Places::Nowhere,
+        kept: "as long as the bot runs",
+    };
+    type Key = (String, String);
+
+    fn key(&self) -> (String, String) {
+        (self.peer.clone(), self.way.clone())
+    }
+}
+
+/// One record of `relay_dead`: an envelope that somebody has to look at.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeadRecord {
+    pub lane: String,
+    /// `<time>#<id>`
+    pub at: String,
+    pub id: EnvelopeId,
+    pub reason: Reason,
+    pub detail: String,
+    pub text: Option<String>,
+    pub signature: Option<String>,
+    pub path: Vec<BotName>,
+    pub expires_at: i64,
+}
+
+impl Table for DeadRecord {
+    const NAME: &'static str = "relay_dead";
+    const KEY: &'static [&'static str] = &["lane", "at"];
+    const EXPIRES: Option<&'static str> = Some(EXPIRES_AT);
+    const PERSONAL: Personal = Personal {
+        attributes: &[
+            ("lane", Privacy::None),
+            ("at", Privacy::None),
+            ("id", Privacy::None),
+            ("reason", Privacy::None),
+            ("detail", Privacy::None),
+            ("text", Privacy::Text),
+            ("signature", Privacy::None),
+            ("path", Privacy::None),
+            ("expires_at", Privacy::None),
+        ],
+        places: Places::Nowhere,
+        kept: "30 days",
+    };
+    type Key = (String, String);
+
+    fn key(&self) -> (String, String) {
+        (self.lane.clone(), self.at.clone())
+    }
+}
+
+impl DeadRecord {
+    fn new(dead: &Dead) -> Self {
+        Self {
+            lane: dead.lane.clone(),
+            at: format!("{}#{}", dead.at, dead.id),
+            id: dead.id.clone(),
+            reason: dead.reason,
+            detail: dead.detail.clone(),
+            text: dead.text.clone(),
+            signature: dead.signature.clone(),
+            path: dead.path.clone(),
+            expires_at: dead.at.seconds() + DEAD_KEPT_SECONDS,
+        }
+    }
+}
+
+impl EnvelopeRecord {
+    fn new(kept: &Kept, came_from: Option<&BotName>) -> Self {
+        Self {
+            id: kept.id.clone(),
+            text: kept.text.clone(),
+            signature: kept.signature.clone(),
+            path: kept.path.clone(),
+            came_from: came_from.cloned(),
+            made_at: kept.at.millis(),
+            until: kept.until.millis(),
+            expires_at: kept.until.seconds() + KEPT_AFTER_SECONDS,
+        }
+    }
+}
+
+fn seen_key(peer: &BotName) -> (String, String) {
+    (peer.to_string(), "seen".to_owned())
+}
+
+fn in_key(peer: &BotName, lane: Lane) -> (String, String) {
+    (peer.to_string(), format!("in/{}", lane.name()))
+}
+
+/// The relay's tables.
+#[derive(Clone, Debug)]
+pub struct Tables(pub Dynamo);
+
+/// What a write of a transaction belongs to.
+#[derive(Clone, Copy)]
+enum Part {
+    Step,
+    Envelope(usize),
+    Queue,
+    Dead,
+}
+
+impl Tables {
+    /// Whether a peer is there, and since when; `None`: it was never looked for.
+    pub async fn seen(&self, peer: &BotName) -> Result<Option<(bool, Timestamp)>, Error> {
+        let record = self.0.get::<LinkRecord>(seen_key(peer)).await?;
+        Ok(record.and_then(|record| Some((record.up?, Timestamp::from_millis(record.since?)))))
+    }
+
+    /// An envelope as it is kept, and who sent it to us.
+    pub async fn envelope(&self, id: &EnvelopeId) -> Result<Option<EnvelopeRecord>, Error> {
+        self.0.get::<EnvelopeRecord>(id.to_string()).await
+    }
+
+    /// The dead letters of a lane, the newest first.
+    pub async fn dead(&self, lane: &str, limit: u32) -> Result<Vec<DeadRecord>, Error> {
+        let query = Query::<DeadRecord>::of(lane.to_owned()).newest_first();
+        self.0.query_first(query, limit).await
+    }
+}
+
+/// A change as a transaction, and what each of its writes belongs to.
+fn transaction(change: &Change) -> (Transaction, Vec<Part>) {
+    let mut parts = Vec::new();
+    // The same change twice is the same transaction: a repeat is recognised by the store.
+    let digest = hash(&[&format!("{change:?}")]);
+    let mut transaction = Transaction::new(Token::new(&base32(&digest)[..TOKEN_LENGTH]));
+    if let Some(step) = &change.step {
+        parts.extend(std::iter::repeat_n(Part::Step, change.steps()));
+        transaction = match step {
+            Step::Done(numbers) => numbers.iter().fold(transaction, |transaction, number| {
+                transaction.delete_when::<OutboxRecord>((Out::Here.name(), *number), Condition::present())
+            }),
+            Step::Revive { lane, at } => {
+                transaction.delete_when::<DeadRecord>((lane.clone(), at.clone()), Condition::present())
+            }
+            Step::Take(taken) => {
+                let update = Update::new()
+                    .set(LinkRecord::EXPECTED, taken.next)
+                    .set(LinkRecord::CHAIN, taken.chain.clone())
+                    .when(Condition::equals(LinkRecord::EPOCH, taken.epoch))
+                    .when(Condition::equals(LinkRecord::EXPECTED, taken.number));
+                transaction.update(in_key(&taken.peer, taken.lane), update)
+            }
+        };
+    }
+    for (at, (kept, came_from)) in change.envelopes.iter().enumerate() {
+        parts.push(Part::Envelope(at));
+        transaction = transaction.put_if_absent(&EnvelopeRecord::new(kept, came_from.as_ref()));
+    }
+    for joining in &change.joining {
+        parts.push(Part::Queue);
+        transaction = join(transaction, joining);
+        for (row, until) in joining.rows() {
+            parts.push(Part::Queue);
+            let (lane, expires_at) = (joining.out.name(), until.seconds() + KEPT_AFTER_SECONDS);
+            let Row { number, id, before, .. } = row;
+            let (skip, tries, due) = (None, None, None);
+            let record = OutboxRecord { lane, number, id, before, skip, tries, due, expires_at };
+            transaction = transaction.put_if_absent(&record);
+        }
+    }
+    for dead in &change.dead {
+        parts.push(Part::Dead);
+        transaction = transaction.put(&DeadRecord::new(dead));
+    }
+    (transaction, parts)
+}
+
+/// 130 bits.
+const TOKEN_LENGTH: usize = 26;
+
+fn join(transaction: Transaction, joining: &Joining) -> Transaction {
+    let ((peer, way), after) = (joining.out.key(), joining.after());
+    let Some(known) = &joining.known else {
+        let (epoch, next, acked) = (after.epoch, Some(after.next), Some(0));
+        let chain = Some(after.chain);
+        return transaction.put_if_absent(&LinkRecord {
+            peer,
+            way,
+            epoch,
+            next,
+            acked,
+            chain,
+            ..LinkRecord::default()
+        });
+    };
+    let update = Update::new()
+        .set(LinkRecord::NEXT, after.next)
+        .set(LinkRecord::CHAIN, after.chain)
+        .when(Condition::equals(LinkRecord::NEXT, known.next))
+        .when(Condition::equals(LinkRecord::EPOCH, known.epoch));
+    transaction.update((peer, way), update)
+}
+
+impl Store for Tables {
+    async fn write(&self, change: &Change) -> Result<Written, Error> {
+        let (transaction, parts) = transaction(change);
+        Ok(match self.0.transact(transaction).await? {
+            Commit::Done => Written::Done,
+            Commit::Blocked(at) => match parts[at] {
+                Part::Step => Written::Passed,
+                Part::Envelope(at) => Written::Known(at),
+                Part::Queue | Part::Dead => Written::Moved,
+            },
+            Commit::Repeated => return Err(Error::Rejected("two changes with one token".into())),
+        })
+    }
+
+    async fn note(&self, note: &Note) -> Result<bool, Error> {
+        let out_epoch = |epoch: u64| Condition::equals(LinkRecord::EPOCH, epoch);
+        let (key, update) = match note {
+            Note::Again { number, tries, due } => {
+                let fresh = || Condition::has(OutboxRecord::TRIES).not();
+                let earlier = Condition::less(OutboxRecord::TRIES, *tries);
+                let update = Update::new()
+                    .set(OutboxRecord::TRIES, *tries)
+                    .set(OutboxRecord::DUE, due.millis())
+                    .when(fresh().or(earlier));
+                let updated = self.0.update((Out::Here.name(), *number), update).await?;
+                return Ok(updated.applied().is_some());
+            }
+            Note::Skip { out, number, reason } => {
+                let update = Update::new().set(OutboxRecord::SKIP, *reason);
+                return Ok(self.0.update((out.name(), *number), update).await?.applied().is_some());
+            }
+            Note::Adopt { peer, lane, epoch, expected } => {
+                let newer =
+                    Condition::has(LinkRecord::EPOCH).not().or(Condition::less(LinkRecord::EPOCH, *epoch));
+                let update =
+                    Update::new().set(LinkRecord::EPOCH, *epoch).set(LinkRecord::EXPECTED, *expected);
+                (in_key(peer, *lane), update.remove(LinkRecord::CHAIN).when(newer))
+            }
+            Note::Behind { peer, lane, epoch, expected } => {
+                let behind = out_epoch(*epoch).and(Condition::less(LinkRecord::EXPECTED, *expected));
+                let update = Update::new().set(LinkRecord::EXPECTED, *expected).remove(LinkRecord::CHAIN);
+                (in_key(peer, *lane), update.when(behind))
+            }
+            Note::Seen { peer, up, since } => {
+                let other = Condition::has(LinkRecord::UP).not().or(Condition::equals(LinkRecord::UP, !*up));
+                let update = Update::new().set(LinkRecord::EPOCH, 0).set(LinkRecord::UP, *up);
+                (seen_key(peer), update.set(LinkRecord::SINCE, since.millis()).when(other))
+            }
+            Note::Acked { out, epoch, acked } => {
+                let further = out_epoch(*epoch).and(Condition::less(LinkRecord::ACKED, *acked));
+                (out.key(), Update::new().set(LinkRecord::ACKED, *acked).when(further))
+            }
+            Note::Renew { out, old, new } => {
+                (out.key(), Update::new().set(LinkRecord::EPOCH, *new).when(out_epoch(*old)))
+            }
+        };
+        Ok(self.0.upsert(key, update).await?.applied().is_some())
+    }
+
+    async fn out_lane(&self, out: &Out) -> Result<Option<OutLane>, Error> {
+        let Some(record) = self.0.get::<LinkRecord>(out.key()).await? else { return Ok(None) };
+        let missing =
+            || Error::Corrupt { table: LinkRecord::NAME, source: "a way out without its ends".into() };
+        let (next, acked) = record.next.zip(record.acked).ok_or_else(missing)?;
+        let chain = record.chain.ok_or_else(missing)?;
+        Ok(Some(OutLane { epoch: record.epoch, next, acked, chain }))
+    }
+
+    async fn in_lane(&self, peer: &BotName, lane: Lane) -> Result<Option<InLane>, Error> {
+        let Some(record) = self.0.get::<LinkRecord>(in_key(peer, lane)).await? else { return Ok(None) };
+        let missing =
+            || Error::Corrupt { table: LinkRecord::NAME, source: "a way in without its end".into() };
+        let expected = record.expected.ok_or_else(missing)?;
+        Ok(Some(InLane { epoch: record.epoch, expected, chain: record.chain }))
+    }
+
+    async fn rows(&self, out: &Out, from: u64, limit: u32) -> Result<Vec<Row>, Error> {
+        let query = Query::<OutboxRecord>::of(out.name()).at_least(from);
+        let row = |record: OutboxRecord| Row {
+            number: record.number,
+            id: record.id,
+            before: record.before,
+            skip: record.skip,
+            tries: record.tries.unwrap_or(0),
+            due: Timestamp::from_millis(record.due.unwrap_or(0)),
+        };
+        Ok(self.0.query_first(query, limit).await?.into_iter().map(row).collect())
+    }
+
+    async fn kept(&self, id: &EnvelopeId) -> Result<Option<Kept>, Error> {
+        let found = self.0.get::<EnvelopeRecord>(id.to_string()).await?;
+        let kept = |record: EnvelopeRecord| Kept {
+            id: record.id,
+            text: record.text,
+            signature: record.signature,
+            path: record.path,
+            at: Timestamp::from_millis(record.made_at),
+            until: Timestamp::from_millis(record.until),
+        };
+        Ok(found.map(kept))
+    }
+}
+
+/// The same envelopes for several queues, by queue.
+pub fn joining(
+    known: &BTreeMap<Out, Option<OutLane>>,
+    epoch: u64,
+    envelopes: &[(EnvelopeId, Timestamp, Vec<Out>)],
+) -> Vec<Joining> {
+    let mut queues: BTreeMap<Out, Vec<(EnvelopeId, Timestamp)>> = BTreeMap::new();
+    for (id, until, outs) in envelopes {
+        for out in outs {
+            queues.entry(out.clone()).or_default().push((id.clone(), *until));
+        }
+    }
+    let joining = |(out, envelopes)| {
+        let known = known.get(&out).cloned().flatten();
+        Joining { out, known, epoch, envelopes }
+    };
+    queues.into_iter().map(joining).collect()
+}

@@ -23,7 +23,7 @@ use mneme::relay::publish::{Draft, Refused};
 use mneme::relay::routes::{EVENT_LIFE, Link, Routes, TopicRule, Waiting};
 use mneme::relay::run::{Act, Acted, Failure};
 use mneme::relay::settings::{Settings, Via};
-use mneme::relay::store::TABLES;
+use mneme::relay::store::{Store as _, TABLES};
 use mneme::relay::xmpp::{self, Tls};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;

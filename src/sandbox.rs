@@ -138,7 +138,7 @@ impl Sandbox {
         let done = ended.clone().drop_guard();
         self.tasks.spawn_job("bot under test", async move {
             let _done = done;
-            if let Err(error) = run::join(&bot, store, instance, http, &inner).await {
+            if let Err(error) = run::join(&bot, store, instance, http.map(run::Http::here), &inner).await {
                 warn!(error = format!("{error:#}"), "the bot under test ended");
             }
         });

@@ -196,12 +196,12 @@ impl Discord {
         self.launch_with(settings, connected, instance, None)
     }
 
-    fn launch_with(
+    pub fn launch_with(
         &self,
         settings: bot::Settings,
         connected: Connected,
         instance: Instance,
-        http: Option<SocketAddr>,
+        http: Option<run::Http>,
     ) -> Bot {
         let tasks = Tasks::new();
         let inner = tasks.clone();
@@ -215,7 +215,7 @@ impl Discord {
         let mut seen = self.simulator.watch(self.id("ann"));
         let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let settings = self.settings(Patience::default());
-        let bot = self.launch_with(settings, memory().await, instance(), Some(address));
+        let bot = self.launch_with(settings, memory().await, instance(), Some(run::Http::here(address)));
         self.connected(&mut seen, 0).await;
         (bot, Counters(address))
     }

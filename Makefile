@@ -65,6 +65,10 @@ check-stack: ## Lint the Dockerfile, the compose file and the scripts
 test-browser: ## The playground, typed into by a headless Chromium
 	tests/browser/run
 
+.PHONY: shots
+shots: ## Take the pictures in docs/ anew
+	tests/browser/run shots
+
 .PHONY: bench
 bench: ## Measure the bot beside a bare echo bot and bare SDK calls
 	cargo bench

@@ -62,6 +62,8 @@ pub struct Run {
     #[command(flatten)]
     pub web: Web,
     #[command(flatten)]
+    pub traces: Traces,
+    #[command(flatten)]
     pub log: Log,
 }
 
@@ -76,6 +78,9 @@ pub struct Playground {
     /// Where the playground keeps its records and its chat
     #[arg(long, env = "PLAYGROUND_DIR", default_value = "data/playground")]
     pub data_dir: PathBuf,
+    /// Serve the bot's dashboard and its /metrics on this address too; a port alone is one of this machine
+    #[arg(long, env = "PLAYGROUND_HTTP", value_parser = http_address)]
+    pub http: Option<SocketAddr>,
     #[command(flatten)]
     pub bot: Bot,
     #[command(flatten)]
@@ -335,9 +340,26 @@ pub struct Store {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Web")]
 pub struct Web {
-    /// Serve /live, /ready and /metrics on this address
-    #[arg(long, env = "HTTP")]
+    /// Serve the dashboard, /live, /ready and /metrics on this address; a port alone is one of this machine
+    #[arg(long, env = "HTTP", value_parser = http_address)]
     pub http: Option<SocketAddr>,
+    /// What people type to see the dashboard, such as https://bot.example.org; then everybody signs in with Discord
+    #[arg(long, env = "DASHBOARD_URL", value_parser = dashboard_url)]
+    pub dashboard_url: Option<reqwest::Url>,
+    /// The OAuth2 client secret of the bot's application; for signing in to the dashboard
+    #[arg(long, env = "DISCORD_CLIENT_SECRET", hide_env_values = true)]
+    pub discord_client_secret: Option<SecretString>,
+    /// What Prometheus sends as bearer token when it asks for /metrics from another machine
+    #[arg(long, env = "METRICS_TOKEN", hide_env_values = true)]
+    pub metrics_token: Option<SecretString>,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Traces")]
+pub struct Traces {
+    /// Send traces to the OpenTelemetry collector at this address, such as http://127.0.0.1:4318; OTLP over HTTP
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_parser = api_url)]
+    pub otlp_endpoint: Option<String>,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -512,6 +534,25 @@ fn api_url(text: &str) -> Result<String, String> {
         return Err("an address begins with http:// or https://".into());
     }
     Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// `127.0.0.1:8080`, or a port of this machine.
+fn http_address(text: &str) -> Result<SocketAddr, String> {
+    let port = text.trim().parse().map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    port.or_else(|_| text.trim().parse()).map_err(|_| "an address is like 127.0.0.1:8080, or a port".into())
+}
+
+/// Whoever can read along can sign in as somebody else, so it is https, or this machine.
+fn dashboard_url(text: &str) -> Result<reqwest::Url, String> {
+    let url: reqwest::Url = text.trim().parse().map_err(|error| format!("not an address: {error}"))?;
+    let local = matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
+    if url.scheme() != "https" && !(url.scheme() == "http" && local) {
+        return Err("it begins with https://, or with http:// and names this machine".into());
+    }
+    if url.path() != "/" || url.query().is_some() || !url.username().is_empty() {
+        return Err("it ends with the host; the dashboard has a host of its own".into());
+    }
+    Ok(url)
 }
 
 fn price(text: &str) -> Result<f64, String> {

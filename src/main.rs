@@ -36,7 +36,7 @@ async fn start(role: Role) -> anyhow::Result<Exit> {
     let tasks = Tasks::new();
     match role {
         Role::Run(options) => {
-            start_logging(&options.log)?;
+            start_telling(&options, &tasks)?;
             until_signalled(&tasks, run::run(*options, &tasks)).await
         }
         Role::Playground(options) => {
@@ -49,6 +49,7 @@ async fn start(role: Role) -> anyhow::Result<Exit> {
                     any_port: options.port == config::PLAYGROUND_PORT,
                     data_dir: options.data_dir.clone(),
                     instance: instance(&options.bot),
+                    http: options.http,
                 };
                 let tasks = Tasks::new();
                 match until_signalled(&tasks, playground::run(settings, &tasks)).await? {
@@ -98,6 +99,16 @@ async fn start(role: Role) -> anyhow::Result<Exit> {
 
 fn start_logging(log: &config::Log) -> anyhow::Result<()> {
     telemetry::start(&log.log, log.log_format == LogFormat::Json).context("LOG is not a filter")
+}
+
+/// Logs, and traces where somebody collects them.
+fn start_telling(options: &config::Run, tasks: &Tasks) -> anyhow::Result<()> {
+    let Some(endpoint) = &options.traces.otlp_endpoint else { return start_logging(&options.log) };
+    let (traces, exporter) = telemetry::traces::pair(endpoint, &std::process::id().to_string());
+    let json = options.log.log_format == LogFormat::Json;
+    telemetry::start_with(&options.log.log, json, Some(traces)).context("LOG is not a filter")?;
+    tasks.spawn("traces", exporter.run(tasks.shutdown()));
+    Ok(())
 }
 
 /// Ctrl-C and SIGTERM end the work in order; a second one ends the process at once.

@@ -40,6 +40,8 @@ pub struct Settings {
     pub any_port: bool,
     pub data_dir: PathBuf,
     pub instance: Instance,
+    /// Where the bot's dashboard is served, if it is.
+    pub http: Option<SocketAddr>,
 }
 
 /// Starts everything, prints the address, and lasts until `tasks`, which are the bot's, are told to stop. Then
@@ -76,7 +78,11 @@ async fn play(settings: Settings, stage: &Tasks, tasks: &Tasks) -> anyhow::Resul
     println!("\n  mneme is listening. Open  http://{address}  and say:  .remember meeting is tomorrow\n");
     let bot = bot_settings(&simulator);
     let instance = Instance { player: Player::Sim, backstage, ..settings.instance };
-    run::join(&bot, connected, instance, run::Parts::default(), None, tasks).await
+    if let Some(http) = settings.http {
+        println!("  Its dashboard is at  http://{}\n", shown(http));
+    }
+    run::join(&bot, connected, instance, run::Parts::default(), settings.http.map(run::Http::here), tasks)
+        .await
 }
 
 /// How a bot of ours joins a simulated Discord: as it would join the real one.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -21,7 +22,11 @@ use crate::dynamo::connect::{Connected, Store, StoreConfig, connect};
 use crate::finding::State;
 use crate::shared::{LeaseOptions, SharedData, SharedOptions, Slot, Space, TTL_MAX};
 use crate::tasks::Tasks;
-use crate::{tables, web};
+use crate::web::dashboard;
+use crate::web::dashboard::door::Door;
+use crate::web::dashboard::oauth::Public;
+use crate::web::dashboard::session::Sessions;
+use crate::{tables, telemetry, web};
 
 mod relay;
 
@@ -40,8 +45,39 @@ pub async fn run(options: config::Run, tasks: &Tasks) -> anyhow::Result<Exit> {
     let connected = open_store(&options.store).await?;
     info!(store = connected.description, "store");
     prepare_tables(&connected, &options.store).await?;
-    let parts = Parts::default();
-    join(&settings, connected, instance(&options.bot), parts, options.web.http, tasks).await
+    join(&settings, connected, instance(&options.bot), Parts::default(), http(&options.web)?, tasks).await
+}
+
+/// Where the bot serves its dashboard and its numbers, and to whom.
+#[derive(Debug)]
+pub struct Http {
+    pub address: SocketAddr,
+    /// What people type who sign in, and the secret of the bot's application; nobody can without.
+    pub public: Option<(reqwest::Url, SecretString)>,
+    pub metrics_token: Option<SecretString>,
+}
+
+impl Http {
+    /// For whoever sits at this machine.
+    pub fn here(address: SocketAddr) -> Self {
+        Self { address, public: None, metrics_token: None }
+    }
+}
+
+/// What the settings say about it.
+fn http(options: &config::Web) -> anyhow::Result<Option<Http>> {
+    let public = match (&options.dashboard_url, &options.discord_client_secret) {
+        (Some(url), Some(secret)) => Some((url.clone(), secret.clone())),
+        (Some(_), None) => {
+            bail!("DASHBOARD_URL is set, but nobody can sign in without DISCORD_CLIENT_SECRET")
+        }
+        (None, _) => None,
+    };
+    let metrics_token = options.metrics_token.clone();
+    for secret in [&options.discord_client_secret, &options.metrics_token].into_iter().flatten() {
+        telemetry::hide(secret.expose_secret());
+    }
+    Ok(options.http.map(|address| Http { address, public, metrics_token }))
 }
 
 /// Joins Discord, or a server like it, and answers until told to stop; then ends everything that was started
@@ -51,7 +87,7 @@ pub async fn join(
     connected: Connected,
     instance: Instance,
     parts: Parts,
-    http: Option<SocketAddr>,
+    http: Option<Http>,
     tasks: &Tasks,
 ) -> anyhow::Result<Exit> {
     let exit = match bot::connect(settings, &tasks.shutdown()).await {
@@ -81,7 +117,7 @@ async fn serve(
     connected: Connected,
     instance: Instance,
     parts: Parts,
-    http: Option<SocketAddr>,
+    http: Option<Http>,
     tasks: &Tasks,
 ) -> anyhow::Result<Exit> {
     let clock = connected.dynamo.clock().clone();
@@ -91,16 +127,37 @@ async fn serve(
     if let Some(engine) = connected.embedded {
         tasks.spawn("sweep", engine.sweep(tasks.shutdown()));
     }
+    services.metrics.collect(Box::new(telemetry::traces::Dropped));
     let shared = share(&services, tasks).await;
     if let Some(settings) = parts.relay {
         relay::start(&services, shared, settings, tasks);
     }
-    if let Some(address) = http {
-        let listener =
-            TcpListener::bind(address).await.with_context(|| format!("listen on HTTP={address}"))?;
-        tasks.spawn("http", web::serve(listener, web::health(services.clone()), tasks.shutdown()));
+    if let Some(http) = http {
+        let door = Arc::new(door(&http, &connection, settings)?);
+        let listener = TcpListener::bind(http.address)
+            .await
+            .with_context(|| format!("listen on HTTP={}", http.address))?;
+        let pages = dashboard::router(services.clone(), door);
+        tasks.spawn("http", web::serve(listener, pages, tasks.shutdown()));
+        tasks.spawn("trend", dashboard::trend::keep(services.clone(), tasks.shutdown()));
     }
     Ok(bot::run(connection, services, settings, tasks).await)
+}
+
+/// Who may see the pages.
+fn door(http: &Http, connection: &bot::Connection, settings: &bot::Settings) -> anyhow::Result<Door> {
+    let metrics_token = http.metrics_token.clone();
+    let Some((url, secret)) = &http.public else {
+        if !http.address.ip().is_loopback() {
+            info!(address = %http.address, "from other machines only /live, /ready and, with METRICS_TOKEN, /metrics");
+        }
+        return Ok(Door { metrics_token, ..Door::local() });
+    };
+    // Discord's applications have the id of their bot's user.
+    let application = connection.http.application_id().context("the application is known")?.get();
+    let public = Public::new(url, application, secret.clone(), settings.api_url.as_deref())?;
+    let sessions = Sessions::new(public.is_secure());
+    Ok(Door { public: Some(public), metrics_token, sessions })
 }
 
 /// Instances of one installation that can count at the same time.

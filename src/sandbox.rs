@@ -138,7 +138,8 @@ impl Sandbox {
         let done = ended.clone().drop_guard();
         self.tasks.spawn_job("bot under test", async move {
             let _done = done;
-            if let Err(error) = run::join(&bot, store, instance, run::Parts::default(), http, &inner).await {
+            let (parts, http) = (run::Parts::default(), http.map(run::Http::here));
+            if let Err(error) = run::join(&bot, store, instance, parts, http, &inner).await {
                 warn!(error = format!("{error:#}"), "the bot under test ended");
             }
         });

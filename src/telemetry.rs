@@ -15,7 +15,9 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use rand::Rng;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::filter::FilterFn;
@@ -28,6 +30,11 @@ use tracing_subscriber::{EnvFilter, Layer};
 ///
 /// Some of serenity's parts stay capped whatever the filter says, see [`CAPPED`].
 pub fn start(filter: &str, json: bool) -> anyhow::Result<()> {
+    start_with(filter, json, None)
+}
+
+/// The same, with traces for a collector.
+pub fn start_with(filter: &str, json: bool, traces: Option<Traces>) -> anyhow::Result<()> {
     let filter = format!("{QUIET},{filter},{CAPPED}");
     let kept = kept_lines().with_filter(EnvFilter::try_new(&filter)?);
     let filter = EnvFilter::try_new(filter)?;
@@ -35,9 +42,15 @@ pub fn start(filter: &str, json: bool) -> anyhow::Result<()> {
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     let lines = if json { lines.json().boxed() } else { lines.boxed() };
     let gateway = GatewayLog.with_filter(FilterFn::new(GatewayLog::hears));
-    tracing_subscriber::registry().with(gateway).with(kept).with(lines.with_filter(filter)).try_init()?;
+    let traces = traces.map(|traces| traces.with_filter(FilterFn::new(Traces::hears)));
+    let layers = tracing_subscriber::registry().with(gateway).with(kept).with(traces);
+    layers.with(lines.with_filter(filter)).try_init()?;
     Ok(())
 }
+
+pub mod traces;
+
+use traces::Traces;
 
 /// Unless the filter names them. What the SDK says about a search for credentials is said in our words, without
 /// the types.
@@ -198,6 +211,14 @@ impl Visit for Message {
     }
 }
 
+/// Four characters under which an error is told and logged: Crockford's base 32, without letters that look like
+/// digits. <https://www.crockford.com/base32.html>
+pub fn reference() -> String {
+    const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+    let mut rng = rand::rng();
+    (0..4).map(|_| char::from(ALPHABET[rng.random_range(0..ALPHABET.len())])).collect()
+}
+
 /// How a command ended: `ok`, `refused` or `error`.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct CommandLabels {
@@ -217,11 +238,16 @@ pub struct KindLabels {
     pub kind: String,
 }
 
+/// Upper bounds of the times that commands take, in seconds: from an answer without the store up to the limit of
+/// one command, with Discord's three seconds among them.
+const COMMAND_SECONDS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0, 8.0];
+
 /// The metrics registry. Each field is one family; its help text is in [`Metrics::default`].
 #[derive(Debug)]
 pub struct Metrics {
     registry: Mutex<Registry>,
     pub commands: Family<CommandLabels, Counter>,
+    pub command_seconds: Histogram,
     pub events_repeated: Counter,
     pub events_stale: Counter,
     pub requests: Family<RequestLabels, Counter>,
@@ -242,6 +268,7 @@ impl Default for Metrics {
         let mut metrics = Self {
             registry: Mutex::new(Registry::with_prefix("mneme")),
             commands: Family::default(),
+            command_seconds: Histogram::new(COMMAND_SECONDS),
             events_repeated: Counter::default(),
             events_stale: Counter::default(),
             requests: Family::default(),
@@ -258,6 +285,8 @@ impl Default for Metrics {
         };
         let registry = metrics.registry.get_mut().expect("nobody has it yet");
         registry.register("commands", "Commands by name and outcome", metrics.commands.clone());
+        let help = "From a command's event to its answer being ready";
+        registry.register("command_seconds", help, metrics.command_seconds.clone());
         registry.register(
             "events_repeated",
             "Events dropped as delivered before",

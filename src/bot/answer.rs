@@ -163,6 +163,8 @@ impl Bot {
             Err(_) => (Outcome::Error, "error"),
         };
         self.services.metrics.command(owed.name, label);
+        tracing::Span::current().record("outcome", label);
+        self.services.metrics.command_seconds.observe(owed.received.elapsed().as_secs_f64());
         self.services.instance.backstage.tell("worked", || {
             let units = json!({"read": units.read, "write": units.write});
             json!({"command": owed.name, "outcome": label, "units": units})

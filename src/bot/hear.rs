@@ -13,7 +13,7 @@ use serenity::all::{
     ModalInteraction, Permissions, ResolvedTarget, UserId,
 };
 use tokio::time::{Instant, timeout};
-use tracing::{Instrument, info_span};
+use tracing::{Instrument, field, info_span};
 
 use crate::bans::Who;
 use crate::bot::Bot;
@@ -137,7 +137,7 @@ impl Bot {
         };
         let Some((command, name, work)) = self.work(context, known, &words) else { return };
         (owed.command, owed.name) = (command, name);
-        let span = info_span!("command", command = name, cause = %cause.id, server_id = cause.server_id);
+        let span = info_span!("command", command = name, cause = %cause.id, server_id = cause.server_id, outcome = field::Empty);
         let work = in_turn(turn, work);
         self.answer(owed, work).instrument(span).await;
     }
@@ -358,7 +358,7 @@ impl Bot {
             settings,
             attachments: seen.files,
         };
-        let span = info_span!("command", command = ask.name, cause = %cause.id, server_id = cause.server_id);
+        let span = info_span!("command", command = ask.name, cause = %cause.id, server_id = cause.server_id, outcome = field::Empty);
         let work = in_turn(turn, work(context, known));
         self.answer(owed, work).instrument(span).await;
     }

@@ -3,7 +3,6 @@
 //! Nothing is ever cut: text longer than a message is split at line ends, and beyond [`PARTS_MAX`] messages
 //! it travels as a file.
 
-use rand::Rng;
 use serde_json::{Value, json};
 use tracing::error;
 
@@ -11,6 +10,7 @@ use crate::cause::Cause;
 use crate::context::{Button, Card, Colour, Command, Error, File, Modal, Pings, Reply, Row, Select, Style};
 use crate::dynamo;
 use crate::markdown::code;
+use crate::telemetry;
 
 /// Discord's limit for a message, in characters.
 pub const MESSAGE_MAX: usize = 2_000;
@@ -196,7 +196,7 @@ pub fn apology(error: Error, prefix: &str, command: Option<&Command>, cause: &Ca
             _ => format!("⚠ {wrong}"),
         },
         other => {
-            let reference = reference();
+            let reference = telemetry::reference();
             let text = match &other {
                 Error::Read(_) => {
                     format!("❌ I could not reach my memory; please try again (ref {reference})")
@@ -224,14 +224,6 @@ pub fn usage(prefix: &str, command: &Command) -> String {
         Some(words) => format!("{prefix}{words} {}", command.usage).trim_end().to_owned(),
         None => format!("/{} {}", command.name(), command.usage).trim_end().to_owned(),
     }
-}
-
-/// Four characters that stand in the reply and in the log: Crockford's base 32, without letters that look
-/// like digits. <https://www.crockford.com/base32.html>
-pub fn reference() -> String {
-    const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-    let mut rng = rand::rng();
-    (0..4).map(|_| char::from(ALPHABET[rng.random_range(0..ALPHABET.len())])).collect()
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use serenity::all::{ChannelId, CreateAttachment, HttpError, InteractionId, Message};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, debug_span, field, warn};
 
 use crate::bot::limits::{GlobalLimit, Pacing};
 use crate::bot::reply::{self, Surface};
@@ -238,7 +238,11 @@ impl Sender {
                 body,
                 attachments(files),
             );
-            match self.classify(services, "callback", timeout(CALLBACK_ATTEMPT, call).await) {
+            let span = debug_span!("discord", route = "callback", status = field::Empty);
+            let answer = timeout(CALLBACK_ATTEMPT, call).await;
+            let tried = span.in_scope(|| self.classify(services, "callback", answer));
+            drop(span);
+            match tried {
                 Try::Ok(()) => return Sent::Done(()),
                 // After an attempt of ours whose answer was lost, it was most likely that one.
                 Try::No { code: code::ALREADY_ACKNOWLEDGED, .. } if lost => return Sent::Done(()),
@@ -314,7 +318,11 @@ impl Sender {
                 pacing.before_request().await;
             }
             let limit = deadline.min(Instant::now() + each);
-            let wait = match self.classify(services, route, timeout_at(limit, call()).await) {
+            let span = debug_span!("discord", route, status = field::Empty);
+            let answer = timeout_at(limit, call()).await;
+            let tried = span.in_scope(|| self.classify(services, route, answer));
+            drop(span);
+            let wait = match tried {
                 Try::Ok(done) => return Outcome::Ok(done),
                 Try::No { code, about_reference } => return Outcome::No { code, about_reference },
                 Try::Unknown if repeat == Repeat::WhenCertain => break,
@@ -380,6 +388,7 @@ fn tell_sending(services: &Services, route: &'static str, body: &Value) {
 /// Counts an attempt at a call, and what it was answered with; 0 is no answer.
 fn note_status(services: &Services, route: &'static str, status: u16) {
     services.metrics.request(route, status);
+    tracing::Span::current().record("status", i64::from(status));
     services.instance.backstage.tell("sent", || json!({"route": route, "status": status}));
 }
 

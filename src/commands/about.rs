@@ -111,6 +111,11 @@ impl Load {
     }
 }
 
+/// How busy the processors and the memory of this machine are, in percent.
+pub fn busy(services: &Services) -> (u64, u64) {
+    services.state::<Load>().percent()
+}
+
 fn load(ctx: &Context) -> String {
     let load = ctx.services.state::<Load>();
     let (cpu, memory) = load.percent();

@@ -9,7 +9,7 @@ use crate::context::{Command, Control, Feature, Menu};
 use crate::dynamo::TableSpec;
 use crate::history as past;
 
-mod about;
+pub mod about;
 mod admin;
 mod audit;
 mod ban;

@@ -260,6 +260,19 @@ impl Discord {
         }
     }
 
+    /// What somebody is called in a server, or anywhere, as far as the gateway told us.
+    pub fn name_of(&self, server_id: u64, user_id: u64) -> Option<String> {
+        if server_id == 0 || user_id == 0 {
+            return None;
+        }
+        let id = UserId::new(user_id);
+        let member = self
+            .cache
+            .guild(GuildId::new(server_id))
+            .and_then(|guild| guild.members.get(&id).map(|member| member.display_name().to_owned()));
+        member.or_else(|| self.cache.user(id).map(|user| user.display_name().to_owned()))
+    }
+
     /// What a server is called, if the gateway told.
     pub fn server_name(&self, server_id: u64) -> Option<String> {
         Some(self.cache.guild(GuildId::new(server_id))?.name.clone())

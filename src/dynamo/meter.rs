@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::ConsumedCapacity;
 use tokio::time::Instant;
-use tracing::debug;
+use tracing::{Span, debug, debug_span, field};
 
 /// Read and write request units.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -99,6 +99,21 @@ pub async fn measured<F: Future>(work: F) -> (F::Output, Units) {
     // A part of a larger piece of work that is measured too.
     let _ = MEASURED.try_with(|sum| *sum.lock().unwrap_or_else(PoisonError::into_inner) += units);
     (output, units)
+}
+
+/// A request for the traces; it ends when it is dropped.
+pub(super) fn span(table: &'static str, operation: &'static str) -> Span {
+    debug_span!("store", table, operation, outcome = field::Empty, read = field::Empty, write = field::Empty)
+}
+
+/// Notes how the request ended.
+pub(super) fn end(span: &Span, outcome: Outcome, units: Units) {
+    let outcome = match outcome {
+        Outcome::Ok => "ok",
+        Outcome::Refused => "refused",
+        Outcome::Failed => "error",
+    };
+    span.record("outcome", outcome).record("read", units.read).record("write", units.write);
 }
 
 impl Meter {

@@ -11,10 +11,11 @@ use aws_sdk_dynamodb::types::{
     ReturnValuesOnConditionCheckFailure,
 };
 use tokio::time::Instant;
+use tracing::Span;
 
 use crate::dynamo::error::{Attempts, Error, failed_write, not_applied};
 use crate::dynamo::expression::{Changes, Clause, Placeholders};
-use crate::dynamo::meter::{Outcome, Units};
+use crate::dynamo::meter::{self, Outcome, Units};
 use crate::dynamo::table::{Item, Table, from_item, key_item, to_item};
 use crate::dynamo::{Condition, Dynamo, Tried, Update, Updated};
 
@@ -288,15 +289,18 @@ pub(super) struct Call<'a> {
     dynamo: &'a Dynamo,
     kind: (&'static str, &'static str),
     started: Instant,
+    span: Span,
     attempts: Attempts,
 }
 
 impl<'a> Call<'a> {
     pub(super) fn new(dynamo: &'a Dynamo, table: &'static str, operation: &'static str) -> Self {
-        Self { dynamo, kind: (table, operation), started: Instant::now(), attempts: Attempts::default() }
+        let (started, attempts) = (Instant::now(), Attempts::default());
+        Self { dynamo, kind: (table, operation), started, span: meter::span(table, operation), attempts }
     }
 
     fn record(&self, outcome: Outcome, units: Units) {
+        meter::end(&self.span, outcome, units);
         self.dynamo.meter().record(self.kind, outcome, units, self.started.elapsed());
     }
 

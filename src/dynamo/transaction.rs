@@ -20,7 +20,7 @@ use crate::clock::Timestamp;
 use crate::dynamo::Dynamo;
 use crate::dynamo::error::{self, Attempts, Error};
 use crate::dynamo::expression::{Changes, Clause, Condition, Placeholders, Update};
-use crate::dynamo::meter::{Outcome, Units};
+use crate::dynamo::meter::{self, Outcome, Units};
 use crate::dynamo::raw::Swap;
 use crate::dynamo::table::{Item, Table, key_item, to_item};
 
@@ -271,6 +271,7 @@ impl Dynamo {
         attempts: &Attempts,
     ) -> Result<Sent, Error> {
         let started = Instant::now();
+        let span = meter::span(writes.first().map_or("", |write| write.table), "transact");
         let request = self.client().transact_write_items().set_transact_items(Some(items));
         let request = request
             .client_request_token(token.for_prefix(self.prefix()))
@@ -280,17 +281,27 @@ impl Dynamo {
         let failed = match request.send().await {
             Ok(output) => {
                 let consumed = output.consumed_capacity();
+                meter::end(
+                    &span,
+                    Outcome::Ok,
+                    consumed.iter().map(Units::of_transaction).fold(Units::default(), |mut sum, one| {
+                        sum += one;
+                        sum
+                    }),
+                );
                 self.record(writes, Outcome::Ok, started, |table, _| self.consumed(table, consumed));
                 return Ok(Sent::Done);
             }
             Err(failed) => failed,
         };
         let Some(sent) = understand(&failed) else {
+            meter::end(&span, Outcome::Failed, Units::default());
             self.record(writes, Outcome::Failed, started, |_, _| Units::default());
             return Err(canceled(failed, attempts));
         };
         // DynamoDB charges two units for each write of a refused transaction, and reports nothing.
         let each = if matches!(sent, Sent::Blocked(..)) { 2.0 } else { 0.0 };
+        meter::end(&span, Outcome::Refused, Units::write(each * writes.len() as f64));
         self.record(writes, Outcome::Refused, started, |_, count| Units::write(each * count as f64));
         Ok(sent)
     }

@@ -9,6 +9,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::faults::Switches;
+use super::oauth::Granted;
 use super::watch::{ALL_BEHIND_MAX, BEHIND_MAX, Seen, SeenByAll};
 use super::world::{Act, ActError, Audience, Frame, Id, Input, Output, Request, Response, World};
 use crate::clock::Clock;
@@ -23,6 +24,8 @@ const TOO_MANY: u16 = 429;
 pub(super) struct Hub {
     state: Mutex<State>,
     pub switches: Mutex<Switches>,
+    /// What people were given who signed in somewhere.
+    pub granted: Mutex<Granted>,
     pub clock: Clock,
     /// Calls that were answered with 429.
     pub limited: AtomicU64,
@@ -72,7 +75,14 @@ impl Hub {
             calls: BTreeMap::new(),
             next_connection: 0,
         };
-        Self { state: Mutex::new(state), switches, clock, limited: AtomicU64::new(0), shutdown }
+        Self {
+            state: Mutex::new(state),
+            switches,
+            granted: Mutex::default(),
+            clock,
+            limited: AtomicU64::new(0),
+            shutdown,
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

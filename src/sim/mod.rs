@@ -24,6 +24,7 @@ use crate::tasks::Tasks;
 pub mod faults;
 mod gateway;
 mod hub;
+mod oauth;
 mod rest;
 mod socket;
 mod watch;
@@ -97,6 +98,16 @@ impl Simulator {
     /// The bot's token.
     pub fn token(&self) -> String {
         self.read(|world| world.token().to_owned())
+    }
+
+    /// What the bot's application signs people in with.
+    pub fn client_secret(&self) -> String {
+        oauth::client_secret(&self.hub)
+    }
+
+    /// How many tokens of people are worth something.
+    pub fn people_tokens(&self) -> usize {
+        oauth::tokens(&self.hub)
     }
 
     /// A person does something; answers the ids of what was made.

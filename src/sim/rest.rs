@@ -22,6 +22,7 @@ const BODY_MAX: usize = 26 * 1_024 * 1_024;
 pub(super) fn router(hub: Arc<Hub>) -> Router {
     Router::new()
         .route("/", get(super::gateway::upgrade))
+        .merge(super::oauth::routes())
         .fallback(any(answer))
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .with_state(hub)
@@ -34,7 +35,11 @@ async fn answer(
 ) -> HttpResponse {
     let method = request.method().to_string();
     let path = request.uri().path();
-    let route = Route::find(&method, path.strip_prefix("/api/v10").unwrap_or(path));
+    let path = path.strip_prefix("/api/v10").unwrap_or(path);
+    if let Some(answered) = super::oauth::as_person(&hub, request.headers(), path) {
+        return answered;
+    }
+    let route = Route::find(&method, path);
     let name = route.as_ref().map_or("", |route| route.name);
     if let Some(route) = &route {
         hub.count(route.name);

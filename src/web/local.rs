@@ -54,7 +54,7 @@ fn refusal(headers: &HeaderMap) -> Option<&'static str> {
 }
 
 /// `127.0.0.1`, `localhost` or `[::1]`, with or without a port. Names that resolve to them do not count.
-fn is_loopback(host: &str) -> bool {
+pub(super) fn is_loopback(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,

@@ -1,17 +1,18 @@
-//! Pages on loopback: the playground's chat, and what every page needs around it.
+//! The faces: the playground's chat, and the dashboard.
 //!
-//! Whoever can open these pages can speak as anybody in the simulated Discord, so they are for this machine
+//! Who may open the dashboard is told in [`dashboard::door`]. Whoever can open the playground can speak as anybody in the simulated Discord, so they are for this machine
 //! alone: a request must name a loopback host, which stops DNS rebinding, and a foreign `Origin` is refused,
 //! which stops other web sites. The browser is told to run nothing that did not come from here.
 
 mod assets;
 mod chat;
+pub mod dashboard;
 mod health;
 mod local;
 mod mischief;
 mod probe;
 
-pub use health::{health, serve};
+pub use health::serve;
 pub use probe::ask_health;
 
 use axum::Router;

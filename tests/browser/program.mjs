@@ -1,5 +1,6 @@
 // The program under test, and a browser to look at it with.
 import { spawn } from "node:child_process";
+import { createServer } from "node:net";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
@@ -15,8 +16,8 @@ const START_MS = 60_000;
 const TAIL = 40;
 
 /** Starts `mneme playground` on a free port; resolves when it has told its address. */
-export function startPlayground(folder) {
-  const child = spawn(MNEME, ["playground", "--port", "0", "--data-dir", folder], { stdio: ["ignore", "pipe", "pipe"] });
+export function startPlayground(folder, more = []) {
+  const child = spawn(MNEME, ["playground", "--port", "0", "--data-dir", folder, ...more], { stdio: ["ignore", "pipe", "pipe"] });
   const ended = new Promise((resolve) => child.once("exit", resolve));
   const tail = [];
   const hear = (stream, each) =>
@@ -44,6 +45,16 @@ export function startPlayground(folder) {
       child.kill("SIGKILL");
       await ended;
     }
+  });
+}
+
+/** A port that nobody listens on. */
+export function freePort() {
+  return new Promise((resolve) => {
+    const server = createServer().listen(0, "127.0.0.1", () => {
+      const { port } = server.address();
+      server.close(() => resolve(port));
+    });
   });
 }
 

@@ -205,12 +205,12 @@ impl Discord {
         self.launch_with(settings, connected, instance, None, run::Parts::default())
     }
 
-    fn launch_with(
+    pub fn launch_with(
         &self,
         settings: bot::Settings,
         connected: Connected,
         instance: Instance,
-        http: Option<SocketAddr>,
+        http: Option<run::Http>,
         parts: run::Parts,
     ) -> Bot {
         let tasks = Tasks::new();
@@ -225,8 +225,8 @@ impl Discord {
         let mut seen = self.simulator.watch(self.id("ann"));
         let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let settings = self.settings(Patience::default());
-        let bot =
-            self.launch_with(settings, memory().await, instance(), Some(address), run::Parts::default());
+        let (http, parts) = (Some(run::Http::here(address)), run::Parts::default());
+        let bot = self.launch_with(settings, memory().await, instance(), http, parts);
         self.connected(&mut seen, 0).await;
         (bot, Counters(address))
     }

@@ -6,6 +6,7 @@ mod army_cli;
 mod chats;
 mod child;
 mod control;
+mod dashboard;
 mod data;
 mod doctor;
 mod doors;

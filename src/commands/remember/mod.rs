@@ -36,6 +36,7 @@ use crate::context::{
 };
 use crate::counts::{Counts, Tally};
 use crate::dynamo::{Query, TableSpec};
+use crate::history::{self, Head, Revision};
 
 use browse::View;
 use call::Call;
@@ -470,6 +471,51 @@ fn no_key(_: Error) -> Error {
 async fn named(call: &Call, args: &Args, option: &str) -> Result<String> {
     let typed = args.text(option)?;
     call.spelled_out(&key::clean(typed)).await
+}
+
+/// A name in the list of a server's memories.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub key: String,
+    pub name: String,
+    /// 0: somebody who wanted to be forgotten, or nobody knows.
+    pub owner: u64,
+    pub since: Option<Timestamp>,
+    pub recalls: u64,
+    /// The key this is another name for.
+    pub other_name_of: Option<String>,
+    pub locked: bool,
+}
+
+/// What a server remembers, by key; with a text what fits it, the best first. At most ten seconds behind other
+/// instances.
+pub async fn listed(ctx: &Context, sought: &str) -> Result<Vec<Listed>> {
+    let call = Call::of(ctx);
+    let list = call.lists().current(call.dynamo(), call.server()).await?;
+    let found = if sought.is_empty() { list.iter().collect() } else { list.search(sought) };
+    let listed = found.into_iter().map(|found| Listed {
+        key: found.key.to_owned(),
+        name: found.display().to_owned(),
+        owner: found.entry.created_by,
+        since: found.entry.created_at,
+        recalls: found.entry.recalls,
+        other_name_of: found.entry.alias_of.as_deref().map(str::to_owned),
+        locked: found.entry.locked,
+    });
+    Ok(listed.collect())
+}
+
+/// A memory as it is, also one that was forgotten, and its newest revisions.
+pub async fn with_history(
+    ctx: &Context,
+    key: &str,
+    revisions: u32,
+) -> Result<(Option<Remembered>, Vec<Revision>)> {
+    let place = (ctx.cause.server_id, key.to_owned());
+    let thing = Remembered::thing(&place);
+    let rows = history::revisions(ctx.dynamo(), &thing, revisions, None);
+    let (head, rows) = futures::try_join!(ctx.dynamo().get(place.clone()), rows)?;
+    Ok((head, rows.records))
 }
 
 /// How many memories each person has taught a server, since then or ever. At most ten seconds behind other

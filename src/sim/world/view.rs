@@ -30,6 +30,40 @@ impl World {
         })
     }
 
+    /// The servers that somebody is in, as their own token is told of them.
+    pub fn guilds_of(&self, person: Id) -> Value {
+        let guilds = self.guilds.values().filter(|guild| guild.members.contains_key(&person));
+        let told = guilds.map(|guild| {
+            json!({
+                "id": guild.id.to_string(),
+                "name": guild.name,
+                "icon": null,
+                "owner": guild.owner == person,
+                "permissions": self.guild_permissions(person, guild.id).to_string(),
+            })
+        });
+        told.collect::<Vec<_>>().into()
+    }
+
+    /// Somebody, as everybody is told of them.
+    pub fn person_view(&self, id: Id) -> Value {
+        self.user(id)
+    }
+
+    /// Everybody but bots.
+    pub fn people(&self) -> Vec<(Id, String)> {
+        self.users.values().filter(|user| !user.bot).map(|user| (user.id, user.name.clone())).collect()
+    }
+
+    pub fn person_name(&self, person: Id) -> Option<&str> {
+        self.users.get(&person).filter(|user| !user.bot).map(|user| user.name.as_str())
+    }
+
+    /// The bot's application, which is also its user.
+    pub fn application_id(&self) -> Id {
+        self.application.id
+    }
+
     fn guild_view(&self, person: Id, guild: &Guild) -> Value {
         let channels = guild.channels.iter().filter(|id| self.may(person, **id, VIEW_CHANNEL));
         let members = guild.members.values().map(|member| {

@@ -1,0 +1,326 @@
+//! The dashboard: how the bot is, and what each server has, as pages made here.
+//!
+//! There is no script on them. Who may see what is decided in [`door`] and, for one server, by asking Discord again on
+//! each visit. Numbers come from what Prometheus is told ([`numbers`]), contents from the bot's own commands
+//! ([`desk`]). Everything but bringing a memory back is reading, and that needs somebody who has signed in.
+
+pub mod desk;
+pub mod door;
+pub mod numbers;
+pub mod oauth;
+mod overview;
+mod page;
+mod server;
+pub mod session;
+pub mod trend;
+mod words;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Extension, Form, Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::from_fn_with_state;
+use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use maud::Markup;
+use serde::Deserialize;
+use tracing::{info, warn};
+
+use crate::context::Services;
+use crate::web::assets;
+use crate::web::dashboard::desk::Desk;
+use crate::web::dashboard::door::{Door, Viewer, guard, same};
+use crate::web::dashboard::server::Visit;
+use crate::web::health;
+
+#[derive(Clone)]
+struct Dashboard {
+    desk: Desk,
+    door: Arc<Door>,
+}
+
+/// Everything that `--http` serves, behind the door.
+pub fn router(services: Arc<Services>, door: Arc<Door>) -> Router {
+    let dashboard = Dashboard { desk: Desk::new(services.clone()), door: door.clone() };
+    let pages = Router::new()
+        .route("/", get(|state, viewer| whole(state, viewer, "/", "Overview", overview::overview)))
+        .route("/costs", get(|state, viewer| whole(state, viewer, "/costs", "Costs", overview::costs)))
+        .route(
+            "/shared",
+            get(|state, viewer| whole(state, viewer, "/shared", "Shared data", overview::shared)),
+        )
+        .route(
+            "/numbers",
+            get(|state, viewer| whole(state, viewer, "/numbers", "All numbers", overview::all_numbers)),
+        )
+        .route("/errors", get(errors))
+        .route("/reminders", get(reminders))
+        .route("/servers", get(servers))
+        .route("/servers/{id}", get(one_server))
+        .route("/servers/{id}/{part}", get(server_part))
+        .route("/servers/{id}/restore", post(restore))
+        .route("/sign-out", post(sign_out))
+        .route(door::SIGN_IN, get(sign_in))
+        .route(door::SIGNED_IN, get(signed_in))
+        .with_state(dashboard);
+    let routes = pages.merge(assets::dashboard_routes()).merge(health::health(services));
+    routes
+        .fallback(|| async { (StatusCode::NOT_FOUND, "There is nothing here.\n") })
+        .layer(from_fn_with_state(door, guard))
+}
+
+impl Dashboard {
+    fn is_owner(&self, viewer: &Viewer) -> bool {
+        match viewer {
+            Viewer::Here => true,
+            Viewer::SignedIn(session) => self.desk.services.instance.bot_owners.contains(&session.person_id),
+        }
+    }
+
+    /// A page of the whole bot, for its owners.
+    fn for_owners(&self, viewer: &Viewer) -> Result<(), Response> {
+        if self.is_owner(viewer) {
+            return Ok(());
+        }
+        Err(page::refusal(viewer, StatusCode::FORBIDDEN, "This page is for the owners of the bot."))
+    }
+
+    async fn visit<'a>(
+        &'a self,
+        viewer: &'a Viewer,
+        server_id: u64,
+        event: u64,
+    ) -> Result<Visit<'a>, Response> {
+        let known = |id: u64| (id != 0).then(|| self.desk.services.discord.server_name(id)).flatten();
+        // Whoever may not see a server does not hear either whether the bot is in it.
+        let none = || {
+            page::refusal(viewer, StatusCode::NOT_FOUND, "There is no such server, or you do not manage it.")
+        };
+        let name = known(server_id).ok_or_else(none)?;
+        let (caller, manages) = match self.desk.caller(viewer, server_id).await {
+            Ok(caller) => caller.ok_or_else(none)?,
+            Err(error) => return Err(page::unknown(viewer, error)),
+        };
+        let ctx = self.desk.context(&caller, server_id, event).await;
+        let ctx = ctx.map_err(|error| page::failure(viewer, error))?;
+        Ok(Visit { desk: &self.desk, viewer, ctx, server_id, name, manages })
+    }
+}
+
+async fn whole(
+    State(dashboard): State<Dashboard>,
+    Extension(viewer): Extension<Viewer>,
+    way: &'static str,
+    title: &'static str,
+    body: fn(&Services) -> Markup,
+) -> Response {
+    match dashboard.for_owners(&viewer) {
+        Ok(()) => page::page(&viewer, true, way, title, &body(&dashboard.desk.services)),
+        Err(refused) => refused,
+    }
+}
+
+#[derive(Deserialize)]
+struct Sought {
+    #[serde(default, rename = "ref")]
+    reference: String,
+}
+
+async fn errors(
+    State(dashboard): State<Dashboard>,
+    Extension(viewer): Extension<Viewer>,
+    Query(sought): Query<Sought>,
+) -> Response {
+    match dashboard.for_owners(&viewer) {
+        Ok(()) => page::page(&viewer, true, "/errors", "Errors", &overview::errors(sought.reference.trim())),
+        Err(refused) => refused,
+    }
+}
+
+async fn reminders(State(dashboard): State<Dashboard>, Extension(viewer): Extension<Viewer>) -> Response {
+    if let Err(refused) = dashboard.for_owners(&viewer) {
+        return refused;
+    }
+    match overview::reminders(&dashboard.desk.services).await {
+        Ok(body) => page::page(&viewer, true, "/reminders", "Reminders", &body),
+        Err(error) => page::unknown(&viewer, error.into()),
+    }
+}
+
+async fn servers(State(dashboard): State<Dashboard>, Extension(viewer): Extension<Viewer>) -> Response {
+    let owner = dashboard.is_owner(&viewer);
+    page::page(&viewer, owner, "/servers", "Servers", &server::servers(&dashboard.desk, &viewer, owner))
+}
+
+async fn one_server(
+    State(dashboard): State<Dashboard>,
+    Extension(viewer): Extension<Viewer>,
+    Path(server_id): Path<u64>,
+) -> Response {
+    match dashboard.visit(&viewer, server_id, dashboard.desk.event()).await {
+        Ok(visit) => visit.overview().await,
+        Err(refused) => refused,
+    }
+}
+
+/// What a page of a server is asked for.
+#[derive(Deserialize)]
+struct Wanted {
+    #[serde(default)]
+    q: String,
+    #[serde(default)]
+    from: usize,
+    #[serde(default)]
+    key: String,
+    #[serde(default)]
+    part: usize,
+    turn: Option<String>,
+}
+
+async fn server_part(
+    State(dashboard): State<Dashboard>,
+    Extension(viewer): Extension<Viewer>,
+    Path((server_id, part)): Path<(u64, String)>,
+    Query(wanted): Query<Wanted>,
+) -> Response {
+    let visit = match dashboard.visit(&viewer, server_id, dashboard.desk.event()).await {
+        Ok(visit) => visit,
+        Err(refused) => return refused,
+    };
+    match part.as_str() {
+        "memories" => visit.memories(wanted.q.trim(), wanted.from).await,
+        "memory" => visit.memory(&wanted.key, None).await,
+        "audit" => visit.audit(wanted.turn.as_deref()).await,
+        "settings" => visit.settings().await,
+        "export" => visit.export(wanted.part).await,
+        _ => page::refusal(&viewer, StatusCode::NOT_FOUND, "There is no such page."),
+    }
+}
+
+/// The form that brings a revision back.
+#[derive(Deserialize)]
+struct Restore {
+    csrf: String,
+    key: String,
+    revision: u64,
+    event: u64,
+}
+
+async fn restore(
+    State(dashboard): State<Dashboard>,
+    Extension(viewer): Extension<Viewer>,
+    Path(server_id): Path<u64>,
+    Form(form): Form<Restore>,
+) -> Response {
+    if let Err(refused) = is_own_form(&viewer, &form.csrf) {
+        return refused;
+    }
+    // The event stands for the time of the change; one that a page was not made with would be a time of choice.
+    let age = dashboard.desk.now().since(crate::clock::Timestamp::of_snowflake(form.event));
+    if age > FORM_LASTS || form.event > dashboard.desk.event() {
+        return page::refusal(&viewer, StatusCode::GONE, "This page is too old; please load it again.");
+    }
+    match dashboard.visit(&viewer, server_id, form.event).await {
+        Ok(visit) if visit.manages => visit.restore(&form.key, form.revision).await,
+        Ok(_) => page::refusal(
+            &viewer,
+            StatusCode::FORBIDDEN,
+            "Only who manages a server changes something there.",
+        ),
+        Err(refused) => refused,
+    }
+}
+
+/// A page that has been open for longer shows what may not be so any more.
+const FORM_LASTS: std::time::Duration = std::time::Duration::from_secs(3_600);
+
+fn is_own_form(viewer: &Viewer, csrf: &str) -> Result<(), Response> {
+    match viewer {
+        Viewer::SignedIn(session) if same(&session.csrf, csrf) => Ok(()),
+        Viewer::SignedIn(_) => {
+            Err(page::refusal(viewer, StatusCode::FORBIDDEN, "This form is not from a page of yours."))
+        }
+        Viewer::Here => {
+            Err(page::refusal(viewer, StatusCode::FORBIDDEN, "Nothing is changed without a sign-in."))
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct SignOut {
+    csrf: String,
+}
+
+async fn sign_out(
+    State(dashboard): State<Dashboard>,
+    Extension(viewer): Extension<Viewer>,
+    headers: HeaderMap,
+    Form(form): Form<SignOut>,
+) -> Response {
+    if let Err(refused) = is_own_form(&viewer, &form.csrf) {
+        return refused;
+    }
+    let cookie = dashboard.door.sessions.close(&headers);
+    (AppendHeaders([(header::SET_COOKIE, cookie)]), "You are signed out.\n").into_response()
+}
+
+async fn sign_in(State(dashboard): State<Dashboard>) -> Response {
+    let Some(public) = &dashboard.door.public else { return Redirect::to("/").into_response() };
+    let begun = dashboard.door.sessions.begin();
+    match public.way_in(&begun) {
+        Ok(way) => {
+            (AppendHeaders([(header::SET_COOKIE, begun.cookie)]), Redirect::to(way.as_str())).into_response()
+        }
+        Err(error) => {
+            warn!(error = format!("{error:#}"), "nobody can sign in");
+            (StatusCode::INTERNAL_SERVER_ERROR, "Nobody can sign in just now.\n").into_response()
+        }
+    }
+}
+
+/// What Discord sends somebody back with.
+#[derive(Deserialize)]
+struct Back {
+    code: Option<String>,
+    #[serde(default)]
+    state: String,
+}
+
+async fn signed_in(
+    State(dashboard): State<Dashboard>,
+    Query(back): Query<Back>,
+    headers: HeaderMap,
+) -> Response {
+    let Some(public) = &dashboard.door.public else { return Redirect::to("/").into_response() };
+    let sessions = &dashboard.door.sessions;
+    let Some(underway) = sessions.come_back(&back.state, &headers) else {
+        return (
+            StatusCode::FORBIDDEN,
+            "This sign-in was not begun here, or took too long. Open the dashboard again.\n",
+        )
+            .into_response();
+    };
+    let Some(code) = back.code else {
+        return (StatusCode::FORBIDDEN, "Discord was not allowed to say who you are.\n").into_response();
+    };
+    match public.who(&code, &underway.verifier).await {
+        Ok(session) => {
+            info!(
+                person_id = session.person_id,
+                servers = session.servers.len(),
+                "signed in to the dashboard"
+            );
+            (
+                AppendHeaders(sessions.open(session).map(|cookie| (header::SET_COOKIE, cookie))),
+                Redirect::to("/servers"),
+            )
+                .into_response()
+        }
+        Err(error) => {
+            warn!(error = format!("{error:#}"), "a sign-in failed");
+            (StatusCode::BAD_GATEWAY, "Discord could not say who you are; please try again.\n")
+                .into_response()
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! What every page has: its frame, its tables, its ways to say no.
+
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use maud::{DOCTYPE, Markup, html};
+
+use crate::commands::about::version;
+use crate::context::{Error, Reply, Row};
+use crate::telemetry::reference;
+use crate::web::dashboard::door::Viewer;
+use crate::web::dashboard::words::{self, Names, theirs};
+
+/// The ways between pages; those of the whole bot are for its owners.
+const WAYS: [(&str, &str, bool); 7] = [
+    ("/", "Overview", true),
+    ("/servers", "Servers", false),
+    ("/costs", "Costs", true),
+    ("/reminders", "Reminders", true),
+    ("/shared", "Shared data", true),
+    ("/errors", "Errors", true),
+    ("/numbers", "All numbers", true),
+];
+
+/// Numbers of one row of a table.
+pub type Cells = Vec<Markup>;
+
+/// A whole page.
+pub fn page(viewer: &Viewer, owner: bool, here: &str, title: &str, body: &Markup) -> Response {
+    headed(viewer, owner, here, title, &html! { (title) }, body)
+}
+
+/// The same with a heading of its own.
+pub fn headed(
+    viewer: &Viewer,
+    owner: bool,
+    here: &str,
+    title: &str,
+    heading: &Markup,
+    body: &Markup,
+) -> Response {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                title { (title) " · mneme" }
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                link rel="icon" href="/assets/icon.svg" type="image/svg+xml";
+                link rel="stylesheet" href="/assets/dashboard.css";
+            }
+            body {
+                a.skip href="#main" { "Skip to the page" }
+                header.top {
+                    a.mark href=(if owner { "/" } else { "/servers" }) { img src="/assets/icon.svg" alt="" width="28" height="28"; "mneme" }
+                    nav aria-label="Pages" {
+                        @for (way, name, owners) in WAYS {
+                            @if owner || !owners {
+                                a href=(way) aria-current=[(way == here).then_some("page")] { (name) }
+                            }
+                        }
+                    }
+                    (who(viewer))
+                }
+                main id="main" tabindex="-1" { h1 { (heading) } (body) }
+                footer.foot { (version()) }
+            }
+        }
+    };
+    html_response(StatusCode::OK, page)
+}
+
+fn who(viewer: &Viewer) -> Markup {
+    match viewer {
+        Viewer::Here => html! { p.who { "this machine, read only" } },
+        Viewer::SignedIn(session) => html! {
+            form.who method="post" action="/sign-out" {
+                input type="hidden" name="csrf" value=(session.csrf);
+                span { (theirs(&session.name)) }
+                button type="submit" { "Sign out" }
+            }
+        },
+    }
+}
+
+fn html_response(status: StatusCode, page: Markup) -> Response {
+    (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], page.into_string()).into_response()
+}
+
+/// A page that says no, and why.
+pub fn refusal(viewer: &Viewer, status: StatusCode, why: &str) -> Response {
+    refused(viewer, status, &html! { (why) })
+}
+
+fn refused(viewer: &Viewer, status: StatusCode, why: &Markup) -> Response {
+    let title = if status == StatusCode::NOT_FOUND { "Not here" } else { "Not now" };
+    let mut response = page(viewer, false, "", title, &html! { div.refused { (why) } });
+    *response.status_mut() = status;
+    response
+}
+
+/// An error as the viewer is told of it. What is not a refusal is logged here, with the reference it is shown with.
+pub fn failure(viewer: &Viewer, error: Error) -> Response {
+    match error {
+        Error::Refused(why) | Error::Usage(why) => {
+            refused(viewer, StatusCode::UNPROCESSABLE_ENTITY, &words::marked(&why, &|_| None))
+        }
+        other => unknown(viewer, anyhow::Error::from(other)),
+    }
+}
+
+/// Something could not be found out; nobody is let in or turned away by that.
+pub fn unknown(viewer: &Viewer, error: anyhow::Error) -> Response {
+    let reference = reference();
+    tracing::error!(reference, error = format!("{error:#}"), "a page could not be shown");
+    let why = format!("That could not be found out; please try again. (ref {reference})");
+    refusal(viewer, StatusCode::SERVICE_UNAVAILABLE, &why)
+}
+
+/// A table with a caption; numbers stand to the right in columns whose name begins with `#`.
+pub fn table(caption: &str, columns: &[&str], rows: Vec<Cells>, none: &str) -> Markup {
+    html! {
+        @if rows.is_empty() {
+            section { h2 { (caption) } p.none { (none) } }
+        } @else {
+            div.scroll tabindex="0" role="region" aria-label=(caption) {
+                table {
+                    caption { (caption) }
+                    thead { tr { @for column in columns { th.number[column.starts_with('#')] scope="col" { (column.trim_start_matches('#')) } } } }
+                    tbody {
+                        @for cells in rows {
+                            tr { @for (cell, column) in cells.into_iter().zip(columns) { td.number[column.starts_with('#')] { (cell) } } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A number that somebody looks at first.
+pub fn tile(label: &str, value: impl maud::Render, note: &str) -> Markup {
+    html! { div.tile { dt { (label) } dd { b { (value) } @if !note.is_empty() { small { (note) } } } } }
+}
+
+/// An answer of the bot. `turned` makes the address of the page that a button leads to.
+pub fn answer(reply: &Reply, names: Names<'_>, turned: &dyn Fn(&str) -> String) -> Markup {
+    html! {
+        section.answer {
+            @if let Some(card) = &reply.card {
+                h2 { (card.title.trim_start_matches(|c: char| !c.is_alphanumeric())) }
+                (words::marked(&card.text, names))
+                @if let Some(footer) = &card.footer { p.small { (footer) } }
+            }
+            (words::marked(&reply.text, names))
+            @for row in &reply.rows {
+                @if let Row::Buttons(buttons) = row {
+                    p.turns { @for button in buttons.iter().filter(|button| !button.disabled) { a href=(turned(&button.id)) { (button.label) } " " } }
+                }
+            }
+        }
+    }
+}
+
+/// The same for an answer that may have failed: the rest of its page is still worth showing.
+pub fn part(title: &str, reply: Result<Reply, Error>, names: Names<'_>) -> Markup {
+    match reply {
+        Ok(reply) => answer(&Reply { rows: Vec::new(), ..reply }, names, &|_| String::new()),
+        Err(Error::Refused(why) | Error::Usage(why)) => {
+            html! { section.answer { h2 { (title) } (words::marked(&why, names)) } }
+        }
+        Err(_) => {
+            html! { section.answer { h2 { (title) } p.refused { "This could not be read just now." } } }
+        }
+    }
+}
+
+/// Whole numbers with commas between their thousands.
+pub fn count(n: f64) -> String {
+    // A sum of nothing is -0.
+    let digits = format!("{:.0}", n + 0.0);
+    let grouped: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().map(|part| std::str::from_utf8(part).unwrap_or("")).collect();
+    grouped.join(",")
+}
+
+/// Dollars, with as many places as such sums need.
+pub fn money(dollars: f64) -> String {
+    if dollars >= 1.0 { format!("${dollars:.2}") } else { format!("${dollars:.6}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_and_sums_have_places() {
+        assert_eq!([0.0, 999.0, 1_000.0, 1_234_567.0].map(count), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([0.0, 0.0000125, 12.5].map(money), ["$0.000000", "$0.000013", "$12.50"]);
+    }
+
+    #[test]
+    fn a_table_escapes_what_is_in_it() {
+        let rows = vec![vec![theirs("<script>"), html! { "1" }]];
+        let shown = table("Things", &["Name", "#Count"], rows, "").into_string();
+        assert!(shown.contains("&lt;script&gt;") && shown.contains("<th class=\"number\""), "{shown}");
+        assert!(table("Things", &["Name"], Vec::new(), "None yet").into_string().contains("None yet"));
+    }
+}

@@ -15,6 +15,8 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, 
 use secrecy::SecretString;
 
 use crate::army::cli::Army;
+use crate::relay::envelope::Scope;
+use crate::relay::name::{BadName, BotName};
 use crate::settings::{A_PREFIX, is_prefix};
 
 /// A Discord bot whose commands remember.
@@ -42,6 +44,10 @@ pub enum Role {
     Data(Box<Data>),
     /// Look at the data that bots share, and change it
     Shared(Shared),
+    /// Check, show and bundle the configuration of bots on several hosts
+    Config(ConfigTree),
+    /// See and mend what this bot and others send each other
+    Relay(Box<RelayDesk>),
     /// Start simulated people: load tests and integration tests of a bot
     Army(Box<Army>),
     /// Print a completion script for a shell
@@ -63,6 +69,8 @@ pub struct Run {
     pub web: Web,
     #[command(flatten)]
     pub traces: Traces,
+    #[command(flatten)]
+    pub relay: Relay,
     #[command(flatten)]
     pub log: Log,
 }
@@ -114,7 +122,7 @@ pub struct Data {
     #[arg(long, value_parser = snowflake)]
     pub guild: Vec<u64>,
     /// What the original bot was called: its usage totals are under this name
-    #[arg(long, env = "BOT_NAME", default_value = "errbot")]
+    #[arg(long, default_value = "errbot")]
     pub bot_name: String,
     #[command(flatten)]
     pub discord: Discord,
@@ -242,6 +250,117 @@ pub enum SharedAct {
     Watch { key: String },
 }
 
+#[derive(Debug, Args)]
+pub struct ConfigTree {
+    #[command(subcommand)]
+    pub act: ConfigAct,
+    #[command(flatten)]
+    pub relay: Relay,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum ConfigAct {
+    /// Tell all that is wrong or odd, for one bot or for all; fails with any error
+    Check {
+        /// Only this bot, and its secrets must be here
+        #[arg(long)]
+        host: Option<String>,
+    },
+    /// Show what a bot really uses and where it is written; secrets are not shown
+    Show {
+        /// Another bot than this one
+        #[arg(long)]
+        host: Option<String>,
+    },
+    /// Write what a bot needs into one file, and nothing of the others
+    Bundle {
+        /// The bot that it is for
+        #[arg(long)]
+        host: String,
+        /// With its secrets: then the file is as secret as they are
+        #[arg(long)]
+        with_secrets: bool,
+        /// The archive to write
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct RelayDesk {
+    #[command(subcommand)]
+    pub act: RelayAct,
+    #[command(flatten)]
+    pub relay: Relay,
+    #[command(flatten)]
+    pub store: Store,
+    #[command(flatten)]
+    pub log: Log,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum RelayAct {
+    /// Show how the links stand; fails if a peer has been down for 10 minutes, or if there are dead letters
+    Status {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Publish something, and print its id; exits with 75 if a queue is full
+    Send {
+        topic: String,
+        /// What people are to read
+        #[arg(long)]
+        subject: Option<String>,
+        /// name=value; may be given again
+        #[arg(long, value_name = "NAME=VALUE")]
+        field: Vec<String>,
+        /// How far it goes: local, link or fleet
+        #[arg(long, default_value = "fleet", value_parser = scope)]
+        scope: Scope,
+        /// Only this bot acts on it
+        #[arg(long)]
+        to: Option<String>,
+        /// Until when it is worth something, such as 1h; otherwise as the topic says
+        #[arg(long)]
+        life: Option<String>,
+    },
+    /// List what waits: for a peer, for our own rules (here), or for somebody to look at it (dead)
+    Queue {
+        /// A peer, here or dead; all that waits if it is left out
+        name: Option<String>,
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        limit: u32,
+    },
+    /// Try dead letters again, under the same id, so that nobody gets one twice
+    Retry {
+        #[arg(required_unless_present = "all")]
+        id: Option<String>,
+        /// All dead letters
+        #[arg(long, conflicts_with = "id")]
+        all: bool,
+        /// Of this peer only
+        #[arg(long, requires = "all")]
+        peer: Option<String>,
+        /// Publish a copy of what has expired, under a new id
+        #[arg(long)]
+        again: bool,
+    },
+    /// Give up an envelope, or all that waits for a peer
+    Drop {
+        #[arg(required_unless_present = "peer")]
+        id: Option<String>,
+        #[arg(long, conflicts_with = "id")]
+        peer: Option<String>,
+        /// Without asking
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Show where an envelope came from and went
+    Trace { id: String },
+    /// Make a pair of keys, so that others know what this bot said
+    Key,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SharedKind {
     Cell,
@@ -362,6 +481,41 @@ pub struct Traces {
     pub otlp_endpoint: Option<String>,
 }
 
+/// Bots on several hosts.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Relay")]
+pub struct Relay {
+    /// The folder that says which bots there are, what they watch and what they do with it; config, if there is one
+    #[arg(long, env = "MNEME_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// What this bot is called there; the host's name up to its first dot if nothing else is said
+    #[arg(long, env = "BOT_NAME")]
+    pub bot_name: Option<String>,
+    /// A folder with a file for each secret, in place of secrets.yaml.<bot>
+    #[arg(long, env = "SECRETS_DIR")]
+    pub secrets_dir: Option<PathBuf>,
+}
+
+/// Where the relay's configuration is looked for.
+const CONFIG_FOLDER: &str = "config";
+
+impl Relay {
+    pub fn folder(&self) -> PathBuf {
+        self.config.clone().unwrap_or_else(|| CONFIG_FOLDER.into())
+    }
+
+    /// Who this is.
+    pub fn name(&self) -> Result<BotName, BadName> {
+        match &self.bot_name {
+            Some(name) => BotName::new(name),
+            None => {
+                let host = sysinfo::System::host_name().unwrap_or_default().to_lowercase();
+                BotName::new(host.split('.').next().unwrap_or_default())
+            }
+        }
+    }
+}
+
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Log")]
 pub struct Log {
@@ -425,6 +579,8 @@ impl Cli {
                 data.mut_args(|argument| argument.global(true))
             })
             .mut_subcommand("shared", |shared| shared.mut_args(|argument| argument.global(true)))
+            .mut_subcommand("relay", |relay| relay.mut_args(|argument| argument.global(true)))
+            .mut_subcommand("config", |config| config.mut_args(|argument| argument.global(true)))
             .mut_subcommands(|role| role.mut_args(choose_variable));
         let matches =
             command.try_get_matches_from_mut(args).map_err(|error| name_variable(error, &command))?;
@@ -553,6 +709,15 @@ fn dashboard_url(text: &str) -> Result<reqwest::Url, String> {
         return Err("it ends with the host; the dashboard has a host of its own".into());
     }
     Ok(url)
+}
+
+fn scope(text: &str) -> Result<Scope, String> {
+    match text {
+        "local" => Ok(Scope::Local),
+        "link" => Ok(Scope::Link),
+        "fleet" => Ok(Scope::Fleet),
+        _ => Err("local, link or fleet".into()),
+    }
 }
 
 fn price(text: &str) -> Result<f64, String> {

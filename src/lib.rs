@@ -11,6 +11,7 @@
 //! - what people type: [`context`] (what a command can reach and return), [`commands`] (one file per
 //!   feature), [`calendar`] (times in words), [`markdown`] (text that is safe to send)
 //! - who speaks Discord: [`bot`] for the bot, [`sim`] for a Discord to try and test it on
+//! - files that people write: [`yaml`]
 //! - the roles of the executable: [`run`], [`playground`] (all of it in one process), [`doctor`],
 //!   [`data`] (moving records, [`adopt`]: from the original bot)
 //! - simulated people: [`army`]
@@ -51,3 +52,4 @@ pub mod tables;
 pub mod tasks;
 pub mod telemetry;
 pub mod web;
+pub mod yaml;

@@ -9,7 +9,7 @@ use mneme::finding::State;
 use mneme::run::{instance, open_store};
 use mneme::shared::{SharedData, SharedOptions, Space};
 use mneme::tasks::Tasks;
-use mneme::{army, data, doctor, playground, run, shared, tables, telemetry, web};
+use mneme::{army, data, doctor, playground, relay, run, shared, tables, telemetry, web};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
@@ -78,6 +78,14 @@ async fn start(role: Role) -> anyhow::Result<Exit> {
             start_logging(&options.log)?;
             until_signalled(&tasks, share(options, &tasks)).await
         }
+        Role::Config(options) => {
+            relay::tree::command::run(&options.relay, &options.act, &mut std::io::stdout())?;
+            Ok(Exit::Asked)
+        }
+        Role::Relay(options) => {
+            start_logging(&options.log)?;
+            std::process::exit(relay_desk(*options).await?)
+        }
         Role::Army(army) => {
             telemetry::start(&army.log, false).context("--log is not a filter")?;
             let mouth = army::command::Mouth { say: &|out| print!("{out}"), tell: &|err| eprint!("{err}") };
@@ -135,6 +143,33 @@ async fn until_signalled(
         outcome = work => outcome,
         () = signals => Ok(Exit::Asked),
     }
+}
+
+/// What an operator asks of the relay; the status to exit with.
+async fn relay_desk(options: config::RelayDesk) -> anyhow::Result<i32> {
+    let mut out = std::io::stdout();
+    if let config::RelayAct::Key = options.act {
+        return relay::command::new_key(&mut out).map(|()| 0);
+    }
+    let signs =
+        matches!(options.act, config::RelayAct::Send { .. } | config::RelayAct::Retry { again: true, .. });
+    let routes = relay::tree::command::routes(&options.relay, signs)?;
+    let opened = open_store(&options.store).await;
+    let connected = opened.context(
+        "open the bot's store; while a bot has the embedded one open, ask it with .relay, and publish by a source `scripts`",
+    )?;
+    let tables = relay::store::Tables(connected.dynamo);
+    let now = tables.0.now();
+    relay::command::Office { tables: &tables, routes: &routes, now, ask: &ask }
+        .run(&options.act, &mut out)
+        .await
+}
+
+/// Asks whoever sits at the terminal.
+fn ask(question: &str) -> bool {
+    eprint!("{question} [y/N] ");
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
 async fn share(options: config::Shared, tasks: &Tasks) -> anyhow::Result<Exit> {

@@ -20,6 +20,10 @@ use crate::context::{Discord, Instance, Prices, Services};
 use crate::counts::Counts;
 use crate::dynamo::connect::{Connected, Store, StoreConfig, connect};
 use crate::finding::State;
+use crate::relay::settings::Settings;
+use crate::relay::tree::files::{MAIN, Tree};
+use crate::relay::tree::host::read;
+use crate::relay::tree::secrets::SecretsFrom;
 use crate::shared::{LeaseOptions, SharedData, SharedOptions, Slot, Space, TTL_MAX};
 use crate::tasks::Tasks;
 use crate::web::dashboard;
@@ -33,7 +37,7 @@ mod relay;
 /// Parts of a bot that its configuration may have.
 #[derive(Clone, Debug, Default)]
 pub struct Parts {
-    pub relay: Option<crate::relay::settings::Settings>,
+    pub relay: Option<Settings>,
 }
 
 /// `mneme run`: joins Discord with the settings given, and lasts until it is told to stop.
@@ -45,7 +49,15 @@ pub async fn run(options: config::Run, tasks: &Tasks) -> anyhow::Result<Exit> {
     let connected = open_store(&options.store).await?;
     info!(store = connected.description, "store");
     prepare_tables(&connected, &options.store).await?;
-    join(&settings, connected, instance(&options.bot), Parts::default(), http(&options.web)?, tasks).await
+    let relay = match relay_settings(&options.relay) {
+        Ok(relay) => relay,
+        Err(flaws) => {
+            flaws.iter().for_each(|flaw| error!("{flaw}"));
+            return Ok(Exit::Operator("the relay's configuration has mistakes".into()));
+        }
+    };
+    let parts = Parts { relay };
+    join(&settings, connected, instance(&options.bot), parts, http(&options.web)?, tasks).await
 }
 
 /// Where the bot serves its dashboard and its numbers, and to whom.
@@ -78,6 +90,23 @@ fn http(options: &config::Web) -> anyhow::Result<Option<Http>> {
         telemetry::hide(secret.expose_secret());
     }
     Ok(options.http.map(|address| Http { address, public, metrics_token }))
+}
+
+/// What the configuration says about the relay, if there is one; or all that is wrong with it.
+fn relay_settings(options: &config::Relay) -> Result<Option<Settings>, Vec<String>> {
+    let root = options.folder();
+    // The usual place may be empty; one that was named may not.
+    if options.config.is_none() && !root.join(MAIN).is_file() {
+        return Ok(None);
+    }
+    let me = options.name().map_err(|why| vec![format!("BOT_NAME: {why}")])?;
+    let tree = Tree::open(&root).map_err(|why| vec![format!("MNEME_CONFIG={}: {why}", root.display())])?;
+    let from = SecretsFrom { folder: options.secrets_dir.clone(), required: true };
+    let reading = read(&tree, &me, &from);
+    reading.flaws.iter().filter(|flaw| flaw.is_warning).for_each(|flaw| warn!("{flaw}"));
+    let host = reading.sound().map_err(|flaws| flaws.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    info!(bot = %me, config = %root.display(), "relay");
+    Ok(Some(host.settings(&root)))
 }
 
 /// Joins Discord, or a server like it, and answers until told to stop; then ends everything that was started

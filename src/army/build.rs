@@ -24,10 +24,10 @@ use serde_json::{Map, Value, json};
 use crate::army::action::{Action, Args, Registry};
 use crate::army::actions::basic;
 use crate::army::spec::compile::{Compiled, Given, compile};
-use crate::army::spec::fault::Place;
 use crate::army::spec::file::File;
 use crate::army::spec::node::{Child, Node};
-use crate::army::spec::source::Located;
+use crate::yaml::fault::Place;
+use crate::yaml::source::Located;
 
 /// Compiles a tree that was built.
 pub fn program(name: &str, root: Node, registry: &Registry, given: &Given) -> Compiled {

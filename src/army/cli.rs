@@ -9,8 +9,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use crate::army::action::Registry;
 use crate::army::metrics::document::Document;
 use crate::army::spec::compile::{self, Given};
-use crate::army::spec::fault::Faults;
 use crate::army::{command, custom, import, library, list, report, show};
+use crate::yaml::fault::Faults;
 
 /// Bad usage or a bad tree: nothing was started.
 pub const UNUSABLE: i32 = 2;

@@ -494,7 +494,7 @@ fn unknown_row(job: &Job) -> Option<String> {
         _ => None,
     });
     named.map(|(name, text)| {
-        let near = crate::army::spec::fault::did_you_mean(name, known.iter().copied());
+        let near = crate::yaml::fault::did_you_mean(name, known.iter().copied());
         format!("`{text}`: the tree has no {name}{near}")
     })
 }

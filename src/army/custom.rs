@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use crate::army::elixir;
-use crate::army::spec::source::{FILE_MAX, Located, plain};
+use crate::yaml::source::{FILE_MAX, Located, plain};
 
 /// Reads it; `@file` as well.
 pub fn read(text: &str) -> Result<Map<String, Value>, String> {

@@ -10,10 +10,10 @@ use serde_json::{Map, Value, json};
 
 use crate::army::action::{Action, Registry, Type};
 use crate::army::elixir;
-use crate::army::spec::fault::did_you_mean;
 use crate::army::spec::file::is_name;
-use crate::army::spec::source::{Content, Entry, Located};
 use crate::army::spec::write::write;
+use crate::yaml::fault::did_you_mean;
+use crate::yaml::source::{Content, Entry, Located};
 
 /// How deep trees of an editor file may be.
 const DEPTH_MAX: usize = 64;

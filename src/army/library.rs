@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use crate::army::action::Registry;
 use crate::army::import;
 use crate::army::spec::compile::{Given, compile};
-use crate::army::spec::fault::{Faults, Place, did_you_mean};
 use crate::army::spec::file::{File, read};
 use crate::army::spec::node::Node;
 use crate::army::spec::program::Program;
-use crate::army::spec::source::FILE_MAX;
+use crate::yaml::fault::{Faults, Place, did_you_mean};
+use crate::yaml::source::FILE_MAX;
 
 /// Where trees are looked for.
 pub const FOLDER: &str = "army";

@@ -33,6 +33,7 @@ use crate::context::{
 use crate::dynamo;
 use crate::markdown::code;
 use crate::permissions::{self, Asked};
+use crate::relay::sources::heard;
 use crate::settings::{Settings, UnknownCommands};
 
 /// Discord shows no suggestions that come later.
@@ -90,7 +91,7 @@ impl Bot {
             json!({"door": door})
         });
         if entry == Entry::Chat {
-            return;
+            return self.offer(&message);
         }
         if !self.is_fresh(event) {
             return turn.leave_to_first();
@@ -140,6 +141,19 @@ impl Bot {
         let span = info_span!("command", command = name, cause = %cause.id, server_id = cause.server_id, outcome = field::Empty);
         let work = in_turn(turn, work);
         self.answer(owed, work).instrument(span).await;
+    }
+
+    /// What people say to each other may be wanted elsewhere.
+    fn offer(&self, message: &Message) {
+        let (Some(relay), Some(server_id)) = (self.services.relay.get(), message.guild_id) else { return };
+        relay.offer(heard::Message {
+            id: message.id.get(),
+            server_id: server_id.get(),
+            channel_id: message.channel_id.get(),
+            author: message.author.name.clone(),
+            text: message.content.clone(),
+            files: message.attachments.iter().map(|file| file.filename.clone()).collect(),
+        });
     }
 
     /// The words of an entry; those of an earlier command if it asks for one again.

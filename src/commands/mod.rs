@@ -28,6 +28,7 @@ mod ping;
 pub mod play;
 pub mod privacy;
 mod qrcode;
+mod relay;
 pub mod remember;
 mod remind;
 mod render;
@@ -54,6 +55,7 @@ pub const ALL: &[Feature] = &[
     play::FEATURE,
     privacy::FEATURE,
     qrcode::FEATURE,
+    relay::FEATURE,
     remember::FEATURE,
     remind::FEATURE,
     render::FEATURE,

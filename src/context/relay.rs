@@ -72,11 +72,30 @@ impl Collector for RelayMetrics {
             let total = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             ConstCounter::new(live.counts.total(what) as f64 / 1_000.0).encode(total)?;
         }
+        self.by_rules(&mut encoder)?;
         self.gauges(&live, &mut encoder)
     }
 }
 
 impl RelayMetrics {
+    /// What rules took from envelopes, and how often sources failed.
+    fn by_rules(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let help = "Numbers that rules took from envelopes";
+        let mut shown = encoder.encode_descriptor("relay_gauge", help, None, MetricType::Gauge)?;
+        for (name, key, number) in self.relay.gauges().all() {
+            let labels = Labels(vec![("name", &name), ("key", &key)]);
+            ConstGauge::new(number).encode(shown.encode_family(&labels)?)?;
+        }
+        let help = "Looks of sources that failed";
+        let mut failures =
+            encoder.encode_descriptor("relay_source_failures", help, None, MetricType::Counter)?;
+        for (source, n) in self.relay.gauges().failures() {
+            let labels = Labels(vec![("source", &source)]);
+            ConstCounter::new(n as f64).encode(failures.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
     fn gauges(&self, live: &Live, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let gauge = MetricType::Gauge;
         let help = "Whether this process moves frames and acts";

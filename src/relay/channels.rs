@@ -1,7 +1,8 @@
 //! Channels of servers that are linked to topics: what arrives is posted there, and what is written there is
 //! sent.
 //!
-//! A link is two records that are written together: one is found by its topic, the other by its server.
+//! A link is up to three records that are written together: one is found by its topic, another by its server,
+//! and where words are sent, one among all that send.
 
 use serde::{Deserialize, Serialize};
 
@@ -62,7 +63,7 @@ pub enum Linked {
 /// One record of `relay_channels`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ChannelRecord {
-    /// `topic/<topic>` or `server/<id>`
+    /// `topic/<topic>`, `server/<id>` or `senders/`
     pub owner: String,
     /// `<server>#<channel>` or `<channel>#<topic>`
     pub place: String,
@@ -98,6 +99,9 @@ fn server_of(reach: &Reach) -> Vec<String> {
     vec![of_server_key(reach.server_id)]
 }
 
+/// The owner of the records by which senders are found.
+const SENDERS: &str = "senders/";
+
 fn of_topic_key(topic: &Topic) -> String {
     format!("topic/{topic}")
 }
@@ -107,6 +111,12 @@ fn of_server_key(server_id: u64) -> String {
 }
 
 impl Link {
+    /// Where it is found by those who send.
+    fn sender(&self) -> ChannelRecord {
+        let place = format!("{}#{}", self.channel_id, self.topic);
+        ChannelRecord { owner: SENDERS.to_owned(), place, way: self.way, by: 0, at: self.at.millis() }
+    }
+
     fn records(&self) -> [ChannelRecord; 2] {
         let Self { topic, server_id, channel_id, way, by, at } = self;
         let record = |owner, place, by| ChannelRecord { owner, place, way: *way, by, at: at.millis() };
@@ -120,6 +130,7 @@ impl Link {
         let (left, right) = record.place.split_once('#')?;
         let (topic, server_id, channel_id) = match record.owner.split_once('/')? {
             ("topic", topic) => (topic, left.parse().ok()?, right.parse().ok()?),
+            ("senders", _) => (right, 0, left.parse().ok()?),
             (_, server_id) => (right, server_id.parse().ok()?, left.parse().ok()?),
         };
         let (topic, at) = (Topic::new(topic).ok()?, Timestamp::from_millis(record.at));
@@ -144,6 +155,10 @@ pub async fn link(
     let link = Link { topic: topic.clone(), server_id, channel_id, way, by, at };
     let write = Transaction::new(Token::new(cause.token(0)));
     let write = link.records().iter().fold(write, |write, record| write.put(record));
+    let write = match way.sends() {
+        true => write.put(&link.sender()),
+        false => write.delete::<ChannelRecord>(link.sender().key()),
+    };
     match dynamo.transact(write).await? {
         // The same event with other contents: an earlier delivery of it has linked them.
         Commit::Done | Commit::Repeated | Commit::Blocked(_) => Ok(Linked::Done),
@@ -155,10 +170,18 @@ pub async fn unlink(dynamo: &Dynamo, cause: &Cause, topic: &Topic, channel_id: u
     let (server_id, by, at) = (cause.server_id, cause.actor_id, cause.at);
     let link = Link { topic: topic.clone(), server_id, channel_id, way: Way::In, by, at };
     let [of_topic, of_server] = link.records();
+    let sender = link.sender();
     let write = Transaction::new(Token::new(cause.token(0)))
         .delete_when::<ChannelRecord>(of_server.key(), Condition::present())
-        .delete::<ChannelRecord>(of_topic.key());
+        .delete::<ChannelRecord>(of_topic.key())
+        .delete::<ChannelRecord>(sender.key());
     Ok(!matches!(dynamo.transact(write).await?, Commit::Blocked(_)))
+}
+
+/// All channels from which words are sent; without their servers.
+pub async fn senders(dynamo: &Dynamo) -> Result<Vec<Link>, Error> {
+    let records = dynamo.query_all(Query::<ChannelRecord>::of(SENDERS.to_owned())).await?;
+    Ok(records.iter().filter_map(Link::read).collect())
 }
 
 /// The channels that a topic is linked to.
@@ -189,9 +212,12 @@ mod tests {
         let found = of_topic(&dynamo, &ops).await.unwrap();
         assert_eq!((found[0].server_id, found[0].channel_id, found[0].way), (7, 20, Way::Both));
         assert_eq!(of_server(&dynamo, 7).await.unwrap().len(), 2);
+        let sending: Vec<_> = senders(&dynamo).await.unwrap().into_iter().map(|link| link.topic).collect();
+        assert_eq!(sending, [ops.clone()], "the other only posts");
         assert!(unlink(&dynamo, &cause(3), &ops, 20).await.unwrap());
         assert!(!unlink(&dynamo, &cause(4), &ops, 20).await.unwrap());
         assert!(of_topic(&dynamo, &ops).await.unwrap().is_empty());
+        assert!(senders(&dynamo).await.unwrap().is_empty());
         for channel_id in 21..40 {
             let linked = link(&dynamo, &cause(channel_id), &announce, channel_id, Way::In).await.unwrap();
             assert_eq!(linked, Linked::Done);

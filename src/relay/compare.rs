@@ -85,7 +85,7 @@ impl Dice {
         let at = Timestamp::from_seconds(3_000_000_000);
         let (lane, reason, detail) = ("here".to_owned(), self.reason(), self.steps.to_string());
         let dead = vec![Dead { lane, at, id, reason, detail, text: None, signature: None, path: Vec::new() }];
-        Change { step, envelopes, joining: self.joining(model).await, dead }
+        Change { step, envelopes, joining: self.joining(model).await, dead, ..Change::default() }
     }
 
     fn note(&mut self) -> Note {

@@ -313,7 +313,8 @@ async fn revive(
         let envelopes =
             if is_known { vec![] } else { vec![(kept(&sealed, path.clone()), came_from.clone())] };
         let step = Some(Step::Revive { lane: record.lane.clone(), at: record.at.clone() });
-        let change = Change { step, envelopes, joining: joining(&known, epoch(now), &queued), dead: vec![] };
+        let joining = joining(&known, epoch(now), &queued);
+        let change = Change { step, envelopes, joining, ..Change::default() };
         match tables.write(&change).await? {
             Written::Done => return Ok(Retried::Queued),
             Written::Passed => return Ok(Retried::Gone),

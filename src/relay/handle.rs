@@ -2,7 +2,7 @@
 //! moves frames and acts.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -18,13 +18,18 @@ use crate::relay::desk::{self, Status};
 use crate::relay::engine::{Engine, PeerView};
 use crate::relay::name::BotName;
 use crate::relay::publish::{Draft, Published, Refused, publish};
+use crate::relay::rules::gauge::Gauges;
 use crate::relay::run::{Act, run};
 use crate::relay::settings::{Settings, Via};
+use crate::relay::sources::heard::{Listener, Message};
 use crate::relay::store::{Store, Tables};
 use crate::relay::transport::{Arrival, FRAMES_WAITING, Transport, TransportError, Wire, wire};
 
 /// What can never work is tried again so seldom: it may have been mended at the other end.
 const AGAIN_AFTER: Duration = Duration::from_secs(5 * 60);
+
+/// What is written in all channels in a few seconds, where the store is slow; beyond it, words are lost.
+const MESSAGES_WAITING: usize = 1_000;
 
 /// Cloning gives another handle to the same relay.
 #[derive(Clone)]
@@ -37,6 +42,9 @@ struct Inner {
     /// Somebody published in this process.
     changed: Arc<Notify>,
     live: Mutex<Live>,
+    gauges: Gauges,
+    /// Where what people write goes, once somebody listens.
+    ears: OnceLock<mpsc::Sender<Message>>,
 }
 
 /// What only the process knows that moves frames.
@@ -60,7 +68,8 @@ impl std::fmt::Debug for Relay {
 impl Relay {
     pub fn new(dynamo: Dynamo, clock: Clock, settings: Settings) -> Self {
         let (changed, live) = (Arc::default(), Mutex::default());
-        Self(Arc::new(Inner { settings, tables: Tables(dynamo), clock, changed, live }))
+        let (gauges, ears) = (Gauges::default(), OnceLock::new());
+        Self(Arc::new(Inner { settings, tables: Tables(dynamo), clock, changed, live, gauges, ears }))
     }
 
     pub fn settings(&self) -> &Settings {
@@ -73,6 +82,32 @@ impl Relay {
 
     pub fn tables(&self) -> &Tables {
         &self.0.tables
+    }
+
+    pub fn dynamo(&self) -> &Dynamo {
+        &self.0.tables.0
+    }
+
+    /// Numbers that rules took from envelopes.
+    pub fn gauges(&self) -> &Gauges {
+        &self.0.gauges
+    }
+
+    /// Offers what somebody wrote. It must not wait: where too much is waiting, it is lost and counted.
+    pub fn offer(&self, message: Message) {
+        if let Some(ears) = self.0.ears.get()
+            && ears.try_send(message).is_err()
+        {
+            self.0.gauges.failed("discord");
+        }
+    }
+
+    /// Publishes what people write in channels that are watched or linked, in the order in which it was offered.
+    pub async fn listen(&self, stop: CancellationToken) {
+        let (ears, heard) = mpsc::channel(MESSAGES_WAITING);
+        // It is set once in a bot's life.
+        let _ = self.0.ears.set(ears);
+        Listener::new(self.clone()).run(heard, stop).await;
     }
 
     /// Takes a message in, from any process of the bot. Once it is taken it is durable.

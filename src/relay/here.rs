@@ -17,7 +17,9 @@ use crate::relay::envelope::{Scope, Sealed};
 use crate::relay::frame::Reason;
 use crate::relay::link::{OutLane, epoch};
 use crate::relay::name::{BotName, EnvelopeId, Topic};
-use crate::relay::publish::{Draft, Onward, Refused, TRIES_MAX, kept};
+use crate::relay::publish::{Onward, Refused, TRIES_MAX, kept};
+use crate::relay::rules::state::StateRecord;
+use crate::relay::run::Acted;
 use crate::relay::store::{Change, Dead, Kept, Note, Out, Row, Step, Store, Written, joining};
 
 /// How long an envelope waits after each failure; after the last one it is a dead letter. A minute and a half
@@ -247,7 +249,7 @@ impl<S: Store> Engine<S> {
 
     /// They were acted upon. What that publishes is taken in the same transaction; where somebody else was
     /// first, nothing is.
-    pub async fn done(&mut self, now: Timestamp, done: &[(Work, Vec<Draft>)]) -> Result<(), Error> {
+    pub async fn done(&mut self, now: Timestamp, done: &[(Work, Acted)]) -> Result<(), Error> {
         let (mut rest, mut together) = (done, done.len());
         while !rest.is_empty() {
             let some = &rest[..together.min(rest.len())];
@@ -271,13 +273,9 @@ impl<S: Store> Engine<S> {
         Ok(())
     }
 
-    async fn done_together(
-        &mut self,
-        now: Timestamp,
-        done: &[(Work, Vec<Draft>)],
-    ) -> Result<Together, Error> {
+    async fn done_together(&mut self, now: Timestamp, done: &[(Work, Acted)]) -> Result<Together, Error> {
         let mut known_ids = BTreeSet::new();
-        let answers: usize = done.iter().map(|(_, answers)| answers.len()).sum();
+        let answers: usize = done.iter().map(|(_, acted)| acted.answers.len()).sum();
         for _ in 0..TRIES_MAX + answers {
             let (change, dropped) = self.answer(now, done, &known_ids).await?;
             if change.writes() > WRITES_MAX {
@@ -307,14 +305,16 @@ impl<S: Store> Engine<S> {
     async fn answer(
         &mut self,
         now: Timestamp,
-        done: &[(Work, Vec<Draft>)],
+        done: &[(Work, Acted)],
         known_ids: &BTreeSet<EnvelopeId>,
     ) -> Result<(Change, u64), Error> {
         let step = Some(Step::Done(done.iter().map(|(work, _)| work.number).collect()));
         let (mut change, mut dropped) = (Change { step, ..Change::default() }, 0);
         let (mut queues, mut queued, mut fresh) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
-        let drafts: Vec<(&Work, &Draft)> =
-            done.iter().flat_map(|(work, drafts)| drafts.iter().map(move |draft| (work, draft))).collect();
+        let drafts: Vec<_> = done
+            .iter()
+            .flat_map(|(work, acted)| acted.answers.iter().map(move |draft| (work, draft)))
+            .collect();
         for (work, draft) in drafts {
             let sealed = match self.routes.seal(draft.clone()) {
                 Ok(sealed) => sealed,
@@ -337,6 +337,11 @@ impl<S: Store> Engine<S> {
             change.dead.extend(onward.dead);
             change.envelopes.push((kept(&sealed, Vec::new()), None));
             dropped += onward.dropped;
+        }
+        for (work, acted) in done {
+            let key = &work.sealed.envelope().key;
+            let state = |(rule, value): (&String, &String)| StateRecord::new(rule, key, value, now);
+            change.states.extend(acted.states.iter().map(state));
         }
         change.joining = joining(&queues, epoch(now), &queued);
         Ok((change, dropped))
@@ -378,6 +383,7 @@ mod tests {
 
     use super::*;
     use crate::relay::model::Model;
+    use crate::relay::publish::Draft;
     use crate::relay::routes::tests::lonely;
 
     const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
@@ -408,14 +414,14 @@ mod tests {
         let mut order = Vec::new();
         while let Some(work) = next(&mut engine, NOW) {
             order.push(work.number);
-            at_once(engine.done(NOW, &[(work, Vec::new())]));
+            at_once(engine.done(NOW, &[(work, Acted::default())]));
         }
         assert_eq!(order, [1, 3]);
         let later = NOW.plus(PAUSES[0]);
         assert_eq!(engine.work_at(), Some(later));
         while let Some(work) = next(&mut engine, later) {
             order.push(work.number);
-            at_once(engine.done(later, &[(work, Vec::new())]));
+            at_once(engine.done(later, &[(work, Acted::default())]));
         }
         assert_eq!(order, [1, 3, 0, 2]);
     }
@@ -461,7 +467,7 @@ mod tests {
         let mut engine = bot(&["a"]);
         let work = next(&mut engine, NOW).unwrap();
         let answers = [Draft::test("b", "answer", NOW), Draft { depth: 9, ..Draft::test("b", "deep", NOW) }];
-        let done = [(work, answers.to_vec())];
+        let done = [(work, Acted { answers: answers.to_vec(), ..Acted::default() })];
         at_once(engine.done(NOW, &done));
         let rows = engine.store().records().rows.len();
         at_once(engine.done(NOW, &done));
@@ -477,7 +483,10 @@ mod tests {
         let mut engine = bot(&["a", "b", "c", "d", "e"]);
         let works = at_once(engine.work(NOW));
         assert_eq!(works.iter().map(|work| work.number).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
-        let answer = |work: &Work| vec![Draft::test("x", &format!("answer {}", work.number), NOW)];
+        let answer = |work: &Work| {
+            let answers = vec![Draft::test("x", &format!("answer {}", work.number), NOW)];
+            Acted { answers, ..Acted::default() }
+        };
         let done: Vec<_> = works.into_iter().map(|work| (work.clone(), answer(&work))).collect();
         // Another process of this bot has acted on one of them.
         engine.store().records().rows.remove(&(Out::Here, 2));

@@ -14,8 +14,11 @@
 //! - [`run`], [`handle`]: all of it as a task, and what the rest of the bot has of it; [`counts`]: for metrics
 //! - [`settings`]: what the configuration says; [`desk`]: what operators ask and do; [`channels`]: channels that are linked to topics
 //! - [`rules`]: what is done with an envelope, as the operator wrote it down
+//! - [`tree`]: the configuration of all hosts; [`sources`]: what makes envelopes
+//! - [`command`]: `mneme relay`
 
 pub mod channels;
+pub mod command;
 #[cfg(test)]
 mod compare;
 #[cfg(test)]
@@ -41,7 +44,9 @@ pub mod routes;
 pub mod rules;
 pub mod run;
 pub mod settings;
+pub mod sources;
 pub mod store;
 pub mod table;
 pub mod transport;
+pub mod tree;
 pub mod xmpp;

@@ -18,6 +18,7 @@ use crate::relay::model::{Crash, Model, Mutant, Records};
 use crate::relay::name::{BotName, EnvelopeId, Pattern, Topic};
 use crate::relay::publish::Draft;
 use crate::relay::routes::{EVENT_LIFE, Link, Routes, TopicRule, Waiting};
+use crate::relay::run::Acted;
 use crate::relay::store::Out;
 
 /// A thousand in all: with crashes and without, and those where stores are lost too.
@@ -370,7 +371,7 @@ impl Bot {
             if work.is_empty() {
                 return Ok(());
             }
-            let done: Vec<_> = work.into_iter().map(|work| (work, Vec::new())).collect();
+            let done: Vec<_> = work.into_iter().map(|work| (work, Acted::default())).collect();
             self.engine.done(now, &done).await?;
         }
     }

@@ -185,7 +185,7 @@ pub async fn publish<S: Store>(
         }
         let joining = joining(&known, epoch(now), &[(id.clone(), envelope.until, queued.clone())]);
         let envelopes = vec![(kept(&sealed, Vec::new()), None)];
-        let change = Change { step: None, envelopes, joining, dead: Vec::new() };
+        let change = Change { envelopes, joining, ..Change::default() };
         match store.write(&change).await? {
             Written::Done => return Ok(Published { id, queued, full, again: false }),
             Written::Known(_) => return Ok(Published { id, queued, full, again: true }),

@@ -1,5 +1,6 @@
 //! The relay as a task: the engine between a transport, the clock and whoever acts on envelopes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ pub trait Act: Send + 'static {
 pub struct Acted {
     /// What it publishes in answer.
     pub answers: Vec<Draft>,
+    /// What its rules remember from now on, for the envelope's key.
+    pub states: BTreeMap<String, String>,
     /// Something was done that the store knows nothing of, such as a post.
     pub outside: bool,
 }
@@ -193,7 +196,7 @@ async fn finish<S: Store>(engine: &mut Engine<S>, now: Timestamp, results: Resul
     let (mut done, mut failed) = (Vec::new(), None);
     for (work, result) in results {
         match result {
-            Ok(acted) => done.push((work, acted.answers)),
+            Ok(acted) => done.push((work, acted)),
             Err(failure) => failed = Some((work, failure)),
         }
     }

@@ -9,6 +9,7 @@ use crate::relay::routes::Routes;
 use crate::relay::rules::Rule;
 use crate::relay::table::ByTable;
 use crate::relay::transport::{Transport, TransportError};
+use crate::relay::tree::Source;
 use crate::relay::xmpp;
 
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub struct Settings {
     pub open: Vec<Pattern>,
     /// A peer is reached by one of them.
     pub transports: Vec<Via>,
+    /// What is watched here.
+    pub sources: Vec<Source>,
 }
 
 impl Settings {

@@ -18,6 +18,7 @@ use crate::relay::channels::ChannelRecord;
 use crate::relay::frame::{Lane, Reason};
 use crate::relay::link::{InLane, OutLane};
 use crate::relay::name::{BotName, Chain, EnvelopeId, base32, hash};
+use crate::relay::rules::state::StateRecord;
 use crate::relay::table::MailRecord;
 
 /// All tables of the relay.
@@ -28,6 +29,7 @@ pub const TABLES: &[TableSpec] = &[
     TableSpec::of::<DeadRecord>(),
     TableSpec::of::<MailRecord>(),
     TableSpec::of::<ChannelRecord>(),
+    TableSpec::of::<StateRecord>(),
 ];
 
 /// An id is remembered for a day longer than its envelope may be accepted, so that a repeat meets the memory
@@ -178,6 +180,8 @@ pub struct Change {
     pub envelopes: Vec<(Kept, Option<BotName>)>,
     pub joining: Vec<Joining>,
     pub dead: Vec<Dead>,
+    /// What rules remember from now on.
+    pub states: Vec<StateRecord>,
 }
 
 impl Change {
@@ -192,7 +196,7 @@ impl Change {
     /// How many writes it is.
     pub fn writes(&self) -> usize {
         let joining: usize = self.joining.iter().map(|joining| 1 + joining.envelopes.len()).sum();
-        self.steps() + self.envelopes.len() + joining + self.dead.len()
+        self.steps() + self.envelopes.len() + joining + self.dead.len() + self.states.len()
     }
 }
 
@@ -540,6 +544,10 @@ fn transaction(change: &Change) -> (Transaction, Vec<Part>) {
     for dead in &change.dead {
         parts.push(Part::Dead);
         transaction = transaction.put(&DeadRecord::new(dead));
+    }
+    for state in &change.states {
+        parts.push(Part::Dead);
+        transaction = transaction.put(state);
     }
     (transaction, parts)
 }

@@ -13,6 +13,7 @@ use crate::context::{Delivery, Letter, Services};
 use crate::relay::handle::Relay;
 use crate::relay::rules::actor::{Posting, Rulebook};
 use crate::relay::settings::Settings;
+use crate::relay::sources;
 use crate::shared::{LeaseError, LeaseOptions, SharedData};
 use crate::tasks::Tasks;
 
@@ -40,11 +41,14 @@ pub fn start(services: &Arc<Services>, shared: SharedData, settings: Settings, t
     let _ = services.relay.set(relay.clone());
     let (posts, posting) = mpsc::channel(POSTS_WAITING);
     tasks.spawn("relay posts", post_all(services.clone(), posting, tasks.shutdown()));
-    tasks.spawn("relay", keep(relay, shared, posts, tasks.shutdown()));
+    let (listening, shutdown) = (relay.clone(), tasks.shutdown());
+    tasks.spawn("relay ears", async move { listening.listen(shutdown).await });
+    tasks.spawn("relay", keep(relay, shared, posts, tasks.clone()));
 }
 
 /// Serves whenever this process holds the lock.
-async fn keep(relay: Relay, shared: SharedData, posts: mpsc::Sender<Posting>, shutdown: CancellationToken) {
+async fn keep(relay: Relay, shared: SharedData, posts: mpsc::Sender<Posting>, tasks: Tasks) {
+    let shutdown = tasks.shutdown();
     while !shutdown.is_cancelled() {
         let lease = match shutdown.run_until_cancelled(shared.lock(LOCK, LEASE)).await {
             None => return,
@@ -60,11 +64,14 @@ async fn keep(relay: Relay, shared: SharedData, posts: mpsc::Sender<Posting>, sh
         let stop = shutdown.child_token();
         let actor = Rulebook::new(&relay, posts.clone());
         let serving = relay.serve(actor, stop.clone());
+        let sources = relay.settings().sources.clone();
+        let watching =
+            sources::run(sources, relay.clone(), relay.clock().clone(), tasks.clone(), stop.clone());
         let lost = async {
             shutdown.run_until_cancelled(lease.lost()).await;
             stop.cancel();
         };
-        tokio::join!(serving, lost);
+        tokio::join!(serving, watching, lost);
         lease.release().await;
     }
 }

@@ -199,7 +199,17 @@ fn plain(discord: &Discord, answer: &Answer) -> String {
     let text = PEOPLE.iter().fold(answer.text(), |text, name| {
         text.replace(&format!("<@{}>", discord.id(name)), &format!("@{name}"))
     });
-    without_ids(&without_codes(without_times(&text).replace('\n', "⏎")))
+    without_ids(&without_codes(without_channels(&without_times(&text)).replace('\n', "⏎")))
+}
+
+/// Channels are others in each server: written as `#channel`.
+fn without_channels(text: &str) -> String {
+    let mut parts = text.split("<#");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        let (id, rest) = part.split_once('>').filter(|(id, _)| is_id(id)).unwrap_or(("", part));
+        text + if id.is_empty() { "<#" } else { "#channel" } + rest
+    })
 }
 
 /// What a reminder is called by depends on its event: written as `code`.

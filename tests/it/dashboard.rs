@@ -36,7 +36,13 @@ impl House {
         };
         let mut seen = discord.simulator.watch(discord.id("ann"));
         let settings = mneme::playground::bot_settings(&discord.simulator);
-        let bot = discord.launch_with(settings, harness::memory().await, instance, Some(http), mneme::run::Parts::default());
+        let bot = discord.launch_with(
+            settings,
+            harness::memory().await,
+            instance,
+            Some(http),
+            mneme::run::Parts::default(),
+        );
         discord.connected(&mut seen, 0).await;
         let client = Client::builder().no_proxy().redirect(redirect::Policy::none()).build().unwrap();
         Self { discord, bot, address, client }

@@ -25,6 +25,7 @@ mod privacy;
 mod process;
 mod random;
 mod relay;
+mod relay_tree;
 mod reminders;
 mod rights;
 mod schedules;

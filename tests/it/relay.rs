@@ -68,7 +68,13 @@ fn settings(me: &str, peers: &[&str], rules: &str, mail: &Dynamo) -> Settings {
     let peers: BTreeSet<_> = peers.iter().map(|peer| name(peer)).collect();
     let via = Via::Table(TableVia { peers, table: Some(mail.clone()), ..TableVia::default() });
     let rules = file::read(&[("rules.yaml", rules)]).unwrap();
-    Settings { routes, rules, open: vec![Pattern::new("announce").unwrap()], transports: vec![via] }
+    Settings {
+        routes,
+        rules,
+        open: vec![Pattern::new("announce").unwrap()],
+        transports: vec![via],
+        sources: Vec::new(),
+    }
 }
 
 impl Host {

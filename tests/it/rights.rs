@@ -93,6 +93,9 @@ const LEVELS: &[(Level, &[&str])] = &[
             "data import",
             "data rollback",
             "deny",
+            "relay",
+            "relay link",
+            "relay unlink",
             "rules",
             "rules remove",
             "rules test",
@@ -106,6 +109,7 @@ const LEVELS: &[(Level, &[&str])] = &[
     (
         Level::BotOwner,
         &[
+            "announce",
             "ban",
             "ban server",
             "banned servers",
@@ -137,6 +141,7 @@ const CONTROLS: &[&str] = &[
     "mem-restore",
     "mem-search",
     "play-stop",
+    "relay-undo",
     "remind-cancel",
     "remind-done",
     "remind-snooze",

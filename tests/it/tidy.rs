@@ -135,7 +135,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("aws_config::", &["dynamo/"]),
     ("aws_smithy_", &["dynamo/"]),
     ("serenity::", &["bot/", "context/", "telemetry.rs"]),
-    ("axum::", &["army/http.rs", "sim/", "web/"]),
+    ("axum::", &["army/http.rs", "relay/sources/scripts.rs", "sim/", "web/"]),
     ("clap::", &["army/cli.rs", "army/command.rs", "config.rs", "main.rs"]),
     ("println!", &["main.rs", "playground.rs", "doctor.rs"]),
 ];

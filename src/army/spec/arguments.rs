@@ -8,9 +8,9 @@ use serde_json::{Map, Value};
 use crate::army::action::{Args, Param, Type};
 use crate::army::spec::amount::{self, Span};
 use crate::army::spec::check::Check;
-use crate::army::spec::fault::{Faults, Place, did_you_mean};
-use crate::army::spec::source::{Content, Entry, Located, kind_of};
 use crate::army::spec::template::{Scope, Template, Unfit, Use, as_text};
+use crate::yaml::fault::{Faults, Place, did_you_mean};
+use crate::yaml::source::{Content, Entry, Located, kind_of};
 
 /// The arguments of one node, read and compared.
 #[derive(Clone, Debug, Default)]
@@ -272,7 +272,7 @@ fn named(name: &str, faults: &Faults) -> Faults {
 fn default_of(param: &Param, default: &str) -> Argument {
     let value = match param.kind {
         Type::Text | Type::Choice(_) | Type::Duration | Type::Rate | Type::Share => Value::from(default),
-        _ => crate::army::spec::source::plain(default),
+        _ => crate::yaml::source::plain(default),
     };
     let typed = Typed { kind: param.kind, template: Template::Constant(value) };
     Argument { name: param.name.into(), at: Place::default(), value: Held::Typed(typed) }

@@ -7,16 +7,16 @@ use sha2::{Digest, Sha256};
 
 use crate::army::action::{Param, Registry, Type};
 use crate::army::spec::arguments::Arguments;
-use crate::army::spec::fault::{Faults, Place, did_you_mean};
 use crate::army::spec::file::{File, Parameter, is_name, is_reserved};
 use crate::army::spec::names::{Names, Seen};
 use crate::army::spec::node::{self, Node};
 use crate::army::spec::program::{Part, Program, What};
 use crate::army::spec::reach;
-use crate::army::spec::source::Located;
 use crate::army::spec::suite;
 use crate::army::spec::template::{Template, Use, as_text};
 use crate::army::tree::{DEPTH_MAX, Flaw, Kind, NodeId, Tree};
+use crate::yaml::fault::{Faults, Place, did_you_mean};
+use crate::yaml::source::Located;
 
 /// What is known from elsewhere when a tree is compiled.
 #[derive(Clone, Debug, Default)]

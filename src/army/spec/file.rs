@@ -10,11 +10,11 @@ use serde_json::Value;
 use crate::army::action::{Registry, Type};
 use crate::army::spec::amount::{self, Span};
 use crate::army::spec::arguments::{Typed, fits};
-use crate::army::spec::fault::{Faults, Place, did_you_mean};
 use crate::army::spec::node::Node;
-use crate::army::spec::source::{Content, Entry, FILE_MAX, Located};
 use crate::army::spec::template::{RESULT_MAX, Scope, Template};
 use crate::army::spec::threshold::Threshold;
+use crate::yaml::fault::{Faults, Place, did_you_mean};
+use crate::yaml::source::{Content, Entry, FILE_MAX, Located};
 
 /// The version of the format.
 pub const FORMAT: i64 = 1;

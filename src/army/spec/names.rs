@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 
 use crate::army::spec::compile::Given;
-use crate::army::spec::fault::{Faults, Place, did_you_mean, nearest};
 use crate::army::spec::file::{File, Parameter};
 use crate::army::spec::template::Use;
+use crate::yaml::fault::{Faults, Place, did_you_mean, nearest};
 
 /// What `bot.x` and `run.x` can be.
 const OF_BOT: [&str; 4] = ["id", "slot", "life", "role"];

@@ -1,9 +1,9 @@
 //! A tree as it was written, in a file or with builders, before it is compiled.
 
 use crate::army::action::{Action, Param, Type};
-use crate::army::spec::fault::{Faults, Place, did_you_mean};
-use crate::army::spec::source::{Content, Entry, Located};
 use crate::army::tree::Kind;
+use crate::yaml::fault::{Faults, Place, did_you_mean};
+use crate::yaml::source::{Content, Entry, Located};
 
 /// A node as it was written.
 #[derive(Clone, Debug)]

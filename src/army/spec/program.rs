@@ -11,12 +11,12 @@ use serde_json::{Map, Value};
 
 use crate::army::action::{Action, Type};
 use crate::army::spec::arguments::{Arguments, fits};
-use crate::army::spec::fault::Place;
 use crate::army::spec::file::{Example, Handler, Roles};
 use crate::army::spec::node::Control;
 use crate::army::spec::template::{Scope, Template, Unfit};
 use crate::army::spec::threshold::Threshold;
 use crate::army::tree::{NodeId, Tree};
+use crate::yaml::fault::Place;
 
 /// A tree that is ready to be run.
 #[derive(Clone, Debug)]

@@ -1,8 +1,8 @@
 //! How nodes can end: what spins for ever, and what nothing can reach.
 
-use crate::army::spec::fault::Faults;
 use crate::army::spec::program::{Part, What};
 use crate::army::tree::{Kind, NodeId, Tree};
+use crate::yaml::fault::Faults;
 
 /// What can become of a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use crate::army::action::Registry;
 use crate::army::spec::compile::{Given, compile as compile_one};
-use crate::army::spec::fault::Faults;
 use crate::army::spec::file::File;
 use crate::army::spec::node::Node;
 use crate::army::spec::program::Program;
+use crate::yaml::fault::Faults;
 
 /// A file of tests that is ready to be run.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::army::spec::amount::{self, Span};
-use crate::army::spec::fault::{did_you_mean, nearest};
+use crate::yaml::fault::{did_you_mean, nearest};
 
 /// `memory.recall:p(95)<300ms`, `errors.rate<1%`, each with `!abort` if it is to end the run at once.
 #[derive(Clone, Debug, PartialEq)]

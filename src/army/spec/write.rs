@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use crate::army::spec::source::{Content, Entry, Located, plain};
+use crate::yaml::source::{Content, Entry, Located, plain};
 
 /// How long a mapping or list on one line may be.
 const LINE_MAX: usize = 100;

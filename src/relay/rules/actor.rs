@@ -12,11 +12,15 @@ use tracing::{debug, info, warn};
 use crate::clock::Clock;
 use crate::dynamo::Dynamo;
 use crate::relay::channels::{Link, of_topic};
-use crate::relay::envelope::{Envelope, Value};
+use crate::relay::envelope::{Envelope, Kind, Value};
 use crate::relay::handle::Relay;
 use crate::relay::here::Work;
 use crate::relay::name::{BotName, Pattern};
-use crate::relay::rules::{Effects, Level, Post, RELAY_TEXT_MAX, Rule, judge, nonce, readable};
+use crate::relay::rules::gauge::Gauges;
+use crate::relay::rules::state::{StateRecord, States};
+use crate::relay::rules::{
+    Effects, Judged, Level, Post, RELAY_TEXT_MAX, Rule, TooMany, judge, nonce, readable,
+};
 use crate::relay::run::{Act, Acted, Failure};
 use crate::relay::settings::Settings;
 
@@ -42,6 +46,7 @@ pub struct Rulebook {
     channels: Dynamo,
     open: Vec<Pattern>,
     posts: mpsc::Sender<Posting>,
+    gauges: Gauges,
 }
 
 impl Rulebook {
@@ -55,21 +60,58 @@ impl Rulebook {
             channels,
             open: open.clone(),
             posts,
+            gauges: relay.gauges().clone(),
         }
     }
+}
+
+/// States that the rules of an envelope may ask for, one after the other.
+const STATES_ASKED_MAX: usize = 16;
+
+/// Runs rules, with what they remember. Envelopes are acted on one after the other, and one that changes a state
+/// is written down before the next is judged.
+async fn judge_with_states(
+    rules: &[Rule],
+    envelope: &Envelope,
+    me: &BotName,
+    clock: &Clock,
+    store: &Dynamo,
+) -> Result<Effects, Failure> {
+    let (now, mut states) = (clock.now(), States::default());
+    for _ in 0..STATES_ASKED_MAX {
+        // The same rules would want the same again.
+        let judged = judge(rules, envelope, me, now, &states);
+        match judged.map_err(|why: TooMany| Failure::Never(why.to_string()))? {
+            Judged::Done(effects) => return Ok(effects),
+            Judged::Needs(names) => {
+                for name in names {
+                    let record = StateRecord::load(store, &name, &envelope.key).await;
+                    let record = record.map_err(|error| Failure::Again(error.to_string()))?;
+                    states.put(&name, record.map(|record| record.value));
+                }
+            }
+        }
+    }
+    Err(Failure::Never("its rules ask for more and more states".to_owned()))
 }
 
 impl Act for Rulebook {
     fn act(&mut self, work: &Work) -> BoxFuture<'static, Result<Acted, Failure>> {
         let envelope = work.sealed.envelope().clone();
-        let judged = judge(&self.rules, &envelope, &self.me, self.clock.now());
         let (posts, perhaps_there) = (self.posts.clone(), work.perhaps_done);
+        // The owner may have linked any; for measurements that would be a question each.
         let open = self.open.iter().any(|pattern| pattern.matches(&envelope.topic));
-        let channels = open.then(|| self.channels.clone());
+        let channels = (open || envelope.kind == Kind::Event).then(|| self.channels.clone());
+        let (rules, me, clock) = (self.rules.clone(), self.me.clone(), self.clock.clone());
+        let (store, gauges) = (self.channels.clone(), self.gauges.clone());
         async move {
-            // The same rules would want the same again.
-            let effects = judged.map_err(|why| Failure::Never(why.to_string()))?;
-            let Effects { posts: mut wanted, answers, lines, stopped } = effects;
+            let effects = judge_with_states(&rules, &envelope, &me, &clock, &store).await?;
+            let Effects { posts: mut wanted, answers, lines, stopped, gauges: shown, states, .. } = effects;
+            for (name, number) in shown {
+                if !gauges.set(&name, &envelope.key, number) {
+                    warn!(id = %envelope.id, name, "a gauge has too many keys");
+                }
+            }
             for (level, text) in lines {
                 match level {
                     Level::Debug => debug!(id = %envelope.id, text, "a rule says"),
@@ -82,10 +124,11 @@ impl Act for Rulebook {
                 let linked = linked.map_err(|error| Failure::Again(error.to_string()))?;
                 wanted.extend(linked.iter().filter_map(|link| words_for(link, &envelope)));
             }
-            let outside = !wanted.is_empty();
+            // What is remembered is written down before the next envelope is judged.
+            let outside = !wanted.is_empty() || !states.is_empty();
             let posting = timeout(POSTS_WITHIN, post_all(&posts, wanted, perhaps_there)).await;
             posting.unwrap_or_else(|_| Err("the posts took too long".to_owned())).map_err(Failure::Again)?;
-            Ok(Acted { answers, outside })
+            Ok(Acted { answers, states, outside })
         }
         .boxed()
     }
@@ -165,7 +208,13 @@ mod tests {
                 table: Some(shared.clone()),
                 ..TableVia::default()
             };
-            let settings = Settings { routes, rules, open: Vec::new(), transports: vec![Via::Table(via)] };
+            let settings = Settings {
+                routes,
+                rules,
+                open: Vec::new(),
+                transports: vec![Via::Table(via)],
+                sources: Vec::new(),
+            };
             let relay = Relay::new(embedded(TABLES).await, Clock::system(), settings);
             let (serving, stop) = (relay.clone(), tasks.shutdown());
             let actor = Rulebook::new(&relay, posts.clone());

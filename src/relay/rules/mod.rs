@@ -4,7 +4,8 @@
 //! does, then its children. After a rule with `last` nothing more runs. Running them is pure: an envelope goes
 //! in, and what is to be done comes out. An envelope is data for rules of our own operator, never code.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use regex_lite::Regex;
 
@@ -17,8 +18,11 @@ use crate::relay::rules::condition::{Condition, Facts, text_of};
 pub mod actor;
 pub mod condition;
 pub mod file;
+pub mod gauge;
+pub mod state;
 pub mod template;
 
+use state::States;
 use template::Template;
 
 /// Of one envelope: more is a rule that multiplies.
@@ -63,11 +67,24 @@ pub enum Action {
         table: BTreeMap<String, String>,
         default: Option<String>,
     },
+    /// Whether a field has moved since the last time.
+    Track {
+        field: String,
+        /// By at least this much; absent: at all, and then it may be a text.
+        by: Option<f64>,
+        into: String,
+    },
     Post {
         channel_id: u64,
         text: Template,
+        /// Not again for this long.
+        quiet: Option<Duration>,
     },
     Publish(Publish),
+    Gauge {
+        name: String,
+        field: String,
+    },
     Log {
         level: Level,
         text: Template,
@@ -98,8 +115,23 @@ pub struct Effects {
     pub posts: Vec<Post>,
     pub answers: Vec<Draft>,
     pub lines: Vec<(Level, String)>,
+    /// Names of gauges, and what they show.
+    pub gauges: Vec<(String, f64)>,
+    /// What rules remember from now on, for the envelope's key.
+    pub states: BTreeMap<String, String>,
     /// A rule with `last` was reached.
     pub stopped: bool,
+    /// The envelope as the rules left it.
+    pub subject: Option<String>,
+    pub fields: BTreeMap<String, Value>,
+}
+
+/// What came of running rules.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Judged {
+    Done(Effects),
+    /// They ask for these states, and have to be run again with them.
+    Needs(BTreeSet<String>),
 }
 
 /// A message for a channel.
@@ -123,6 +155,8 @@ struct Scene<'a> {
     envelope: &'a Envelope,
     me: &'a BotName,
     now: Timestamp,
+    states: &'a States,
+    missing: BTreeSet<String>,
     subject: Option<String>,
     fields: BTreeMap<String, Value>,
 }
@@ -154,12 +188,22 @@ impl Facts for Scene<'_> {
 }
 
 /// Runs rules on an envelope.
-pub fn judge(rules: &[Rule], envelope: &Envelope, me: &BotName, now: Timestamp) -> Result<Effects, TooMany> {
+pub fn judge(
+    rules: &[Rule],
+    envelope: &Envelope,
+    me: &BotName,
+    now: Timestamp,
+    states: &States,
+) -> Result<Judged, TooMany> {
     let (subject, fields) = (envelope.subject.clone(), envelope.fields.clone());
-    let mut scene = Scene { envelope, me, now, subject, fields };
+    let mut scene = Scene { envelope, me, now, states, missing: BTreeSet::new(), subject, fields };
     let mut effects = Effects::default();
     walk(rules, &mut scene, &mut effects)?;
-    Ok(effects)
+    if !scene.missing.is_empty() {
+        return Ok(Judged::Needs(scene.missing));
+    }
+    (effects.subject, effects.fields) = (scene.subject, scene.fields);
+    Ok(Judged::Done(effects))
 }
 
 fn walk(rules: &[Rule], scene: &mut Scene<'_>, effects: &mut Effects) -> Result<(), TooMany> {
@@ -169,7 +213,7 @@ fn walk(rules: &[Rule], scene: &mut Scene<'_>, effects: &mut Effects) -> Result<
         }
         for (at, action) in rule.actions.iter().enumerate() {
             act(rule, at, action, scene, effects);
-            if effects.posts.len() + effects.answers.len() + effects.lines.len() > EFFECTS_MAX {
+            if effects.count() > EFFECTS_MAX {
                 return Err(TooMany(rule.name.clone()));
             }
         }
@@ -180,6 +224,12 @@ fn walk(rules: &[Rule], scene: &mut Scene<'_>, effects: &mut Effects) -> Result<
         }
     }
     Ok(())
+}
+
+impl Effects {
+    fn count(&self) -> usize {
+        self.posts.len() + self.answers.len() + self.lines.len() + self.gauges.len()
+    }
 }
 
 fn act(rule: &Rule, at: usize, action: &Action, scene: &mut Scene<'_>, effects: &mut Effects) {
@@ -210,8 +260,21 @@ fn act(rule: &Rule, at: usize, action: &Action, scene: &mut Scene<'_>, effects: 
                 scene.set(to, value);
             }
         }
-        Action::Post { channel_id, text } => {
-            let text = readable(&text.fill(scene), RELAY_TEXT_MAX);
+        Action::Track { field, by, into } => track(&state_name(rule, at), field, *by, into, scene, effects),
+        Action::Gauge { name, field } => {
+            if let Some(number) = scene.fact(field).as_ref().and_then(number_of) {
+                effects.gauges.push((name.clone(), number));
+            }
+        }
+        Action::Post { channel_id, text, quiet } => {
+            let name = state_name(rule, at);
+            let Some(left_out) = quiet.map_or(Some(0), |quiet| speak(&name, quiet, scene, effects)) else {
+                return;
+            };
+            let mut text = readable(&text.fill(scene), RELAY_TEXT_MAX);
+            if left_out > 0 {
+                text.push_str(&format!("\n-# {left_out} more like this were left out"));
+            }
             let nonce = nonce(&scene.envelope.id, &rule.name, at);
             let reference = match effects.posts.len() {
                 0 => scene.envelope.id.to_string(),
@@ -223,6 +286,56 @@ fn act(rule: &Rule, at: usize, action: &Action, scene: &mut Scene<'_>, effects: 
         Action::Log { level, text } => {
             effects.lines.push((*level, readable(&text.fill(scene), RELAY_TEXT_MAX)));
         }
+    }
+}
+
+/// What an action remembers goes by this name.
+fn state_name(rule: &Rule, at: usize) -> String {
+    format!("{}/{at}", rule.name)
+}
+
+fn track(name: &str, field: &str, by: Option<f64>, into: &str, scene: &mut Scene<'_>, effects: &mut Effects) {
+    let Some(value) = scene.fact(field) else { return scene.put(into, Value::Bool(false)) };
+    let new = text_of(&value);
+    let Some(old) = scene.state(name) else {
+        // The first time there is nothing to compare with.
+        effects.states.insert(name.to_owned(), new);
+        return scene.put(into, Value::Bool(false));
+    };
+    let moved = match by {
+        None => old != new,
+        Some(by) => match (old.parse::<f64>(), number_of(&value)) {
+            (Ok(old), Some(new)) => (new - old).abs() >= by,
+            // What is no number has not moved; what was none before has.
+            (old, new) => old.is_err() && new.is_some(),
+        },
+    };
+    scene.put(into, Value::Bool(moved));
+    if moved {
+        let old = old.parse().map_or(Value::Text(old), Value::Number);
+        scene.put(&format!("{into}_from"), old);
+        effects.states.insert(name.to_owned(), new);
+    }
+}
+
+/// How many posts were left out since the last one; `None`: this one is left out as well.
+fn speak(name: &str, quiet: Duration, scene: &mut Scene<'_>, effects: &mut Effects) -> Option<u64> {
+    let state = scene.state(name).unwrap_or_default();
+    let (until, left_out) = state.split_once(' ').unwrap_or_default();
+    let (until, left_out) = (until.parse().unwrap_or(0), left_out.parse().unwrap_or(0));
+    if scene.now.millis() < until {
+        effects.states.insert(name.to_owned(), format!("{until} {}", left_out + 1));
+        return None;
+    }
+    effects.states.insert(name.to_owned(), format!("{} 0", scene.now.plus(quiet).millis()));
+    Some(left_out)
+}
+
+fn number_of(value: &Value) -> Option<f64> {
+    match value {
+        Value::Number(number) => Some(*number),
+        Value::Text(text) => text.trim().parse().ok().filter(|number: &f64| number.is_finite()),
+        Value::Bool(_) => None,
     }
 }
 
@@ -266,6 +379,19 @@ impl Scene<'_> {
         }
     }
 
+    fn put(&mut self, name: &str, value: Value) {
+        self.fields.insert(name.to_owned(), value);
+    }
+
+    /// What was remembered; it is asked for if it is not known here.
+    fn state(&mut self, name: &str) -> Option<String> {
+        let known = self.states.get(name);
+        if known.is_none() {
+            self.missing.insert(name.to_owned());
+        }
+        known.flatten().map(str::to_owned)
+    }
+
     fn delete(&mut self, name: &str) {
         match name {
             "subject" => self.subject = None,
@@ -291,11 +417,18 @@ mod tests {
     use super::*;
     use crate::relay::envelope::tests::envelope;
 
+    fn done(judged: Judged) -> Effects {
+        match judged {
+            Judged::Done(effects) => effects,
+            Judged::Needs(states) => panic!("{states:?}"),
+        }
+    }
+
     fn judged(rules: &str) -> Effects {
         let rules = file::read(&[("rules/10.yaml", rules)]).unwrap_or_else(|faults| panic!("{faults:#?}"));
         let (envelope, me) = (envelope("hub", "a"), BotName::new("hub").unwrap());
-        let now = envelope.at.plus(std::time::Duration::from_secs(90));
-        judge(&rules, &envelope, &me, now).unwrap()
+        let now = envelope.at.plus(Duration::from_secs(90));
+        done(judge(&rules, &envelope, &me, now, &States::default()).unwrap())
     }
 
     fn lines(rules: &str) -> Vec<String> {
@@ -347,6 +480,94 @@ mod tests {
         let many = "      - log: { text: x }\n".repeat(EFFECTS_MAX + 1);
         let rules = file::read(&[("r.yaml", &format!("rules:\n  - name: a\n    do:\n{many}"))]).unwrap();
         let (envelope, me) = (envelope("hub", "a"), BotName::new("hub").unwrap());
-        assert_eq!(judge(&rules, &envelope, &me, envelope.at), Err(TooMany("a".to_owned())));
+        let judged = judge(&rules, &envelope, &me, envelope.at, &States::default());
+        assert_eq!(judged, Err(TooMany("a".to_owned())));
+    }
+
+    /// What rules do with one envelope after the other, and what they remember.
+    struct Story {
+        rules: Vec<Rule>,
+        states: States,
+        now: Timestamp,
+    }
+
+    impl Story {
+        fn new(rules: &str) -> Self {
+            let rules = file::read(&[("r.yaml", rules)]).unwrap_or_else(|faults| panic!("{faults:#?}"));
+            Self { rules, states: States::default(), now: envelope("hub", "a").at }
+        }
+
+        fn goes_on(&mut self, seconds: u64, used: Value) -> Effects {
+            self.now = self.now.plus(Duration::from_secs(seconds));
+            let mut envelope = envelope("hub", "a");
+            envelope.fields.insert("used_percent".into(), used);
+            let me = BotName::new("hub").unwrap();
+            loop {
+                match judge(&self.rules, &envelope, &me, self.now, &self.states).unwrap() {
+                    Judged::Needs(names) => names.iter().for_each(|name| self.states.put(name, None)),
+                    Judged::Done(effects) => {
+                        for (name, value) in &effects.states {
+                            self.states.put(name, Some(value.clone()));
+                        }
+                        return effects;
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_field_is_tracked_from_where_it_last_moved() {
+        let mut story = Story::new(
+            "rules:\n  - name: a\n    do:\n      - track: { field: used_percent, by: 5, as: moved }\n      - log: { text: \"{moved} {moved_from}\" }\n",
+        );
+        let mut line = |used: Value| story.goes_on(1, used).lines[0].1.clone();
+        assert_eq!(line(Value::Number(50.0)), "false ", "there is nothing to compare with");
+        assert_eq!(line(Value::Number(54.0)), "false ");
+        assert_eq!(line(Value::Number(55.0)), "true 50", "not from 54: it crept");
+        assert_eq!(line(Value::Number(51.0)), "false ");
+        assert_eq!(line(Value::Text("full".into())), "false ");
+        assert_eq!(line(Value::Number(40.0)), "true 55");
+        let mut any = Story::new(
+            "rules:\n  - name: a\n    do:\n      - track: { field: used_percent, as: new }\n      - log: { text: \"{new} {new_from}\" }\n",
+        );
+        let mut line = |used: &str| any.goes_on(1, Value::Text(used.into())).lines[0].1.clone();
+        assert_eq!([line("up"), line("up"), line("down")], ["false ", "false ", "true up"]);
+    }
+
+    #[test]
+    fn a_quiet_post_counts_what_it_leaves_out() {
+        let mut story = Story::new(
+            "rules:\n  - { name: a, do: [ { post: { channel: \"7\", text: \"full\", quiet: 10m } } ] }\n",
+        );
+        let mut texts = |seconds| {
+            story
+                .goes_on(seconds, Value::Number(99.0))
+                .posts
+                .into_iter()
+                .map(|post| post.text)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(texts(0), ["full"]);
+        assert!(texts(1).is_empty() && texts(598).is_empty());
+        assert_eq!(texts(1), ["full\n-# 2 more like this were left out"]);
+        assert_eq!(texts(601), ["full"]);
+    }
+
+    #[test]
+    fn a_gauge_shows_a_number() {
+        let effects = judged(
+            "rules:\n  - { name: a, do: [ { gauge: { name: used, field: used_percent } }, { gauge: { name: x, field: path } } ] }\n",
+        );
+        assert_eq!(effects.gauges, [("used".to_owned(), 91.5)]);
+    }
+
+    #[test]
+    fn what_rules_leave_of_an_envelope_is_known() {
+        let effects = judged(
+            "rules:\n  - { name: a, do: [ { set: { subject: \"x\", y: z } }, { delete: [path] } ] }\n",
+        );
+        assert_eq!(effects.subject.as_deref(), Some("x"));
+        assert!(effects.fields.contains_key("y") && !effects.fields.contains_key("path"));
     }
 }

@@ -1,12 +1,12 @@
 //! YAML with places: every value knows where it stands.
 //!
-//! What a tree file does not need is refused rather than understood: aliases and anchors (a few lines of them
+//! What our files do not need is refused rather than understood: aliases and anchors (a few lines of them
 //! can describe a file of any size), tags, several documents, keys that are no texts, keys given twice.
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 use serde_json::{Map, Number, Value};
 
-use crate::army::spec::fault::{Faults, Place};
+use crate::yaml::fault::{Faults, Place};
 
 /// A file larger than this was not written by a person.
 pub const FILE_MAX: usize = 1_024 * 1_024;
@@ -166,18 +166,18 @@ impl<'a> Reader<'a> {
             return Err(Faults::one(at, format!("lists and mappings are deeper than {DEPTH_MAX}")));
         }
         let content = match event {
-            Event::Alias(_) => return Err(Faults::one(at, "aliases are not allowed in tree files")),
+            Event::Alias(_) => return Err(Faults::one(at, "aliases are not allowed")),
             Event::Scalar(_, _, anchor, _)
             | Event::SequenceStart(anchor, _)
             | Event::MappingStart(anchor, _)
                 if anchor > 0 =>
             {
-                return Err(Faults::one(at, "anchors are not allowed in tree files"));
+                return Err(Faults::one(at, "anchors are not allowed"));
             }
             Event::Scalar(_, _, _, Some(tag))
             | Event::SequenceStart(_, Some(tag))
             | Event::MappingStart(_, Some(tag)) => {
-                return Err(Faults::one(at, format!("tags as {tag} are not allowed in tree files")));
+                return Err(Faults::one(at, format!("tags as {tag} are not allowed")));
             }
             Event::Scalar(text, style, ..) => Content::Scalar(match style {
                 ScalarStyle::Plain => plain(&text),
@@ -211,7 +211,7 @@ impl<'a> Reader<'a> {
                     let hint = "a key is a text; a template in a mapping of one line needs quotes: \"{{x}}\"";
                     return Err(Faults::one(at, hint));
                 }
-                Event::Alias(_) => return Err(Faults::one(at, "aliases are not allowed in tree files")),
+                Event::Alias(_) => return Err(Faults::one(at, "aliases are not allowed")),
                 _ => return Err(Faults::one(at, "a key is a text without anchor and tag")),
             };
             if entries.iter().any(|entry| entry.name == name) {
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_tree_files_do_not_need_is_refused() {
+    fn what_our_files_do_not_need_is_refused() {
         for (text, line, what) in [
             ("a: &x 1\nb: *x", 1, "anchors"),
             ("b: *x", 1, ""),

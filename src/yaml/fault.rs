@@ -1,4 +1,4 @@
-//! What is wrong with a tree, where, and what was probably meant.
+//! What is wrong with a file, where, and what was probably meant.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ pub struct Place {
 pub struct Fault {
     pub at: Place,
     pub what: String,
-    /// A warning does not keep the tree from being used.
+    /// A warning does not keep the file from being used.
     pub is_warning: bool,
 }
 
@@ -30,7 +30,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// All that was found in one tree; the first is the one that stands first in the file.
+/// All that was found in one file; the first is the one that stands first in the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults(Vec<Fault>);
 

@@ -63,7 +63,7 @@ impl Dice {
             // Of a row that was there once: nobody acts on what is still to come.
             1 => {
                 let next = model.out_lane(&Out::Here).await.unwrap().map_or(0, |lane| lane.next);
-                let first = self.below(next.max(1));
+                let first = self.below(next.max(2) - 1);
                 let numbers = if self.below(2) == 0 { vec![first] } else { vec![first, first + 1] };
                 (next > 1).then_some(Step::Done(numbers))
             }

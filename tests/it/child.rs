@@ -83,6 +83,13 @@ impl Mneme {
         }
     }
 
+    /// Waits for a line with these words unless there was one.
+    pub async fn has_said(&mut self, words: &str) {
+        if !self.written.iter().any(|line| line.contains(words)) {
+            self.says(words).await;
+        }
+    }
+
     /// Waits until the bot is connected and its slash commands are there, in whichever order.
     pub async fn is_ready(&mut self) {
         let waits = |written: &[String]| {

@@ -320,14 +320,18 @@ impl Discord {
 pub struct Counters(SocketAddr);
 
 impl Counters {
+    pub async fn text(&self) -> String {
+        let page = reqwest::get(format!("http://{}/metrics", self.0)).await.unwrap();
+        page.text().await.unwrap()
+    }
+
     /// Waits until the sum of a metric, over all its labels, is at least so much.
     pub async fn reach(&self, metric: &str, least: u64) {
         let mut looks = interval(Duration::from_millis(5));
         let reached = async {
             loop {
                 looks.tick().await;
-                let page = reqwest::get(format!("http://{}/metrics", self.0)).await.unwrap();
-                let text = page.text().await.unwrap();
+                let text = self.text().await;
                 let ours = text.lines().filter(|line| line.split(['{', ' ']).next() == Some(metric));
                 let counts = ours.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
                 if counts.sum::<u64>() >= least {

@@ -7,8 +7,7 @@ use mneme::cause::Cause;
 use mneme::clock::{Clock, Timestamp};
 use mneme::dynamo::Dynamo;
 use mneme::dynamo::connect::Connected;
-use mneme::dynamo::faults::Faults;
-use mneme::dynamo::testing::over;
+use mneme::dynamo::testing::engine;
 use mneme::relay::channels::{Way, link};
 use mneme::relay::envelope::{Kind, Scope, Value};
 use mneme::relay::name::{BotName, Pattern, Topic};
@@ -18,9 +17,10 @@ use mneme::relay::rules::file;
 use mneme::relay::settings::{Settings, TableVia, Via};
 use mneme::relay::store::Tables;
 use mneme::run::Parts;
+use mneme::tables;
 use tokio::time::timeout;
 
-use crate::harness::{Bot, Discord, PATIENCE, Person, instance, memory, without_times};
+use crate::harness::{Bot, Discord, PATIENCE, Person, instance, memory, store_ahead, without_times};
 
 fn name(text: &str) -> BotName {
     BotName::new(text).unwrap()
@@ -43,7 +43,8 @@ async fn fleet<const N: usize>(names: [&str; N], rules: &str) -> Vec<Host> {
     let mut hosts = Vec::new();
     for me in names {
         let peers: Vec<_> = names.into_iter().filter(|peer| *peer != me).collect();
-        let (discord, store) = (Discord::start().await, memory().await);
+        let engine = engine(&tables::all()).await;
+        let (discord, store) = (Discord::start().await, store_ahead(&engine, Duration::ZERO));
         let cats = discord.person("zoo", "cats", "ann").channel;
         let rules = rules.replace("CATS", &cats.to_string());
         hosts.push(Host { discord, store, settings: settings(me, &peers, &rules, &mail) });
@@ -80,9 +81,7 @@ fn settings(me: &str, peers: &[&str], rules: &str, mail: &Dynamo) -> Settings {
 impl Host {
     /// Its bot runs, by a clock that may be ahead.
     async fn bot(&self, ahead: Duration) -> Bot {
-        let engine = self.store.embedded.clone().unwrap();
-        let dynamo = over(&engine, Clock::ahead(ahead), &Faults::new());
-        let store = Connected { dynamo, ..self.store.clone() };
+        let store = store_ahead(self.store.embedded.as_ref().unwrap(), ahead);
         let parts = Parts { relay: Some(self.settings.clone()) };
         self.discord.bot_of(store, instance(), parts).await
     }

@@ -179,9 +179,7 @@ async fn scripts_are_heard_and_no_secret_is_told_anywhere() {
     command.arg("--bot-owners").arg(olga.id.to_string());
     let mut bot = Mneme::start(command);
     bot.is_ready().await;
-    if !bot.written.iter().any(|line| line.contains("listening to scripts")) {
-        bot.says("listening to scripts").await;
-    }
+    bot.has_said("listening to scripts").await;
     let client = reqwest::Client::new();
     let url = |topic: &str| format!("http://127.0.0.1:{scripts}/{topic}");
     let say =
@@ -215,7 +213,7 @@ async fn scripts_are_heard_and_no_secret_is_told_anywhere() {
         }
     };
     tokio::time::timeout(crate::harness::PATIENCE, posted).await.expect("the rule posts");
-    bot.says("the relay cannot reach its peers").await;
+    bot.has_said("the relay cannot reach its peers").await;
     let status_card = olga.says(".relay").await;
     assert!(status_card.contains("I am **hub**") && status_card.contains("laptop"), "{status_card}");
     let metrics =

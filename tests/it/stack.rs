@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use mneme::telemetry::{KindLabels, Metrics};
 
+use crate::harness::Discord;
+
 fn read(path: &str) -> String {
     let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path);
     fs::read_to_string(file).unwrap_or_else(|error| panic!("{path}: {error}"))
@@ -18,19 +20,25 @@ fn asked_for(text: &str) -> BTreeSet<&str> {
 }
 
 /// Every family with one member: those without any are not written.
-fn all_metrics() -> String {
+async fn all_metrics() -> String {
     let (metrics, kind) = (Metrics::default(), KindLabels { kind: "x".into() });
     metrics.command("ping", "ok");
     metrics.request("x", 200);
     for family in [&metrics.retries, &metrics.unknown_outcomes, &metrics.unparsed] {
         family.get_or_create(&kind).inc();
     }
-    metrics.text()
+    // And what a bot counts that runs.
+    let discord = Discord::start().await;
+    let (bot, counters) = discord.bot_that_counts().await;
+    let text = metrics.text() + &counters.text().await;
+    bot.stop().await;
+    discord.end().await;
+    text
 }
 
-#[test]
-fn the_dashboard_and_the_alerts_ask_for_metrics_that_there_are() {
-    let written = all_metrics();
+#[tokio::test]
+async fn the_dashboard_and_the_alerts_ask_for_metrics_that_there_are() {
+    let written = all_metrics().await;
     for path in ["observability/grafana/dashboards/mneme.json", "observability/alerts.yml"] {
         let text = read(path);
         let names = asked_for(&text);

@@ -184,10 +184,13 @@ pub struct PeerView {
     pub oldest: Option<Timestamp>,
 }
 
+/// An envelope and the bots that have had it; or why it is not taken.
+type Inspected = Result<(Sealed, Vec<BotName>), (Reason, String)>;
+
 /// Frames that continue each other, and what is made of each.
 struct Batch {
     taken: Taken,
-    frames: Vec<(Data, Result<(Sealed, Vec<BotName>), (Reason, String)>)>,
+    frames: Vec<(Data, Inspected)>,
 }
 
 /// Whatever is due at this time is due at once.
@@ -465,6 +468,7 @@ impl<S: Store> Engine<S> {
                 Written::Done => {
                     self.joined(&change);
                     self.count_taken(now, from, &batch, &change, dropped);
+                    change.envelopes.iter().for_each(|(kept, _)| self.here.recent.put(kept));
                     return Ok(true);
                 }
                 Written::Passed => return Ok(false),
@@ -661,12 +665,7 @@ fn hello(now: Timestamp, closing: bool) -> Frame {
 
 impl Routes {
     /// An envelope that a peer sent, and the bots that have had it; or why we do not take it.
-    pub(super) fn inspect(
-        &self,
-        now: Timestamp,
-        from: &BotName,
-        data: &Data,
-    ) -> Result<(Sealed, Vec<BotName>), (Reason, String)> {
+    pub(super) fn inspect(&self, now: Timestamp, from: &BotName, data: &Data) -> Inspected {
         let refuse = |reason: Reason, detail: &str| Err((reason, detail.to_owned()));
         let (text, signature, path) = match &data.content {
             Content::Skip(reason) => return Err((*reason, String::new())),

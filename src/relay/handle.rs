@@ -176,7 +176,9 @@ impl Relay {
             }
             // The goodbyes, as far as there is room.
             while let Ok((to, frame)) = outgoing.try_recv() {
-                let _ = ways.get(&to).map(|way| way.try_send((to, frame)));
+                if let Some(way) = ways.get(&to) {
+                    let _ = way.try_send((to, frame));
+                }
             }
             ended.cancel();
         };

@@ -3,7 +3,7 @@
 //! While an envelope waits for its next try, later ones of the same origin, topic and scope wait behind it, and
 //! the others go on. The row goes in one transaction with what acting on it publishes, so that comes once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use tracing::{error, warn};
@@ -32,6 +32,9 @@ pub const ASIDE_MAX: usize = 64;
 
 /// As many rows are held: behind those that wait, others are looked for.
 const HELD_MAX: usize = 1_000;
+
+/// Two windows of a peer, of 16 KiB each at most.
+const RECENT_MAX: usize = 256;
 
 /// As many rows are read at once.
 const ROWS: u32 = 50;
@@ -78,11 +81,35 @@ impl Work {
     }
 }
 
+/// Envelopes that were taken in a moment ago: they are acted upon next, and need not be read.
+#[derive(Default)]
+pub(super) struct Recent {
+    kept: BTreeMap<EnvelopeId, Kept>,
+    order: VecDeque<EnvelopeId>,
+}
+
+impl Recent {
+    pub fn put(&mut self, kept: &Kept) {
+        self.kept.insert(kept.id.clone(), kept.clone());
+        self.order.push_back(kept.id.clone());
+        if self.order.len() > RECENT_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.kept.remove(&oldest);
+        }
+    }
+
+    fn take(&mut self, id: &EnvelopeId) -> Option<Kept> {
+        self.kept.remove(id)
+    }
+}
+
 /// What is known of our own queue.
 pub(super) struct Here {
     pub known: Option<OutLane>,
     pub look_at: Timestamp,
     held: BTreeMap<u64, Work>,
+    pub recent: Recent,
     /// Rows below it are held, or gone.
     loaded: u64,
     /// Rows below it were there when we first looked.
@@ -94,7 +121,16 @@ pub(super) struct Here {
 impl Default for Here {
     fn default() -> Self {
         let (look_at, held) = (Timestamp::from_millis(0), BTreeMap::new());
-        Self { known: None, look_at, held, loaded: 0, began_below: 0, looked: false, note_at: None }
+        Self {
+            known: None,
+            look_at,
+            held,
+            recent: Recent::default(),
+            loaded: 0,
+            began_below: 0,
+            looked: false,
+            note_at: None,
+        }
     }
 }
 
@@ -221,7 +257,11 @@ impl<S: Store> Engine<S> {
 
     async fn hold(&mut self, now: Timestamp, row: Row) -> Result<(), Error> {
         let Row { number, id, tries, due, .. } = row;
-        let Some(kept) = self.store.kept(&id).await? else { return self.end(now, number, Vec::new()).await };
+        let kept = match self.here.recent.take(&id) {
+            Some(kept) => Some(kept),
+            None => self.store.kept(&id).await?,
+        };
+        let Some(kept) = kept else { return self.end(now, number, Vec::new()).await };
         match Sealed::open(kept.text.clone()) {
             Ok(sealed) => {
                 let sealed = sealed.with_signature(kept.signature);

@@ -12,8 +12,8 @@ use tokio::time::{interval, timeout};
 pub const DOMAIN: &str = "relay.test";
 pub const PASSWORD: &str = "not-a-secret-7f3a";
 
-/// Longer than ejabberd takes to start on a busy machine.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+/// Longer than ejabberd takes to repair its tables on a busy machine.
+const READY_WITHIN: Duration = Duration::from_secs(300);
 
 pub struct Server {
     pub port: u16,

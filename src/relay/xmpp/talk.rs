@@ -252,11 +252,11 @@ impl ByXmpp {
         };
         match element {
             XmppStreamElement::Stanza(Stanza::Message(message)) => self.message_came(&message, incoming),
-            XmppStreamElement::Stanza(Stanza::Iq(Iq::Result { id, .. } | Iq::Error { id, .. })) => {
-                // Now the server has heard of our presence: others reach us.
-                if id == READY {
-                    tell(incoming, Arrival::Connected);
-                }
+            // Now the server has heard of our presence: others reach us.
+            XmppStreamElement::Stanza(Stanza::Iq(Iq::Result { id, .. } | Iq::Error { id, .. }))
+                if id == READY =>
+            {
+                tell(incoming, Arrival::Connected);
             }
             XmppStreamElement::Stanza(Stanza::Iq(iq)) if answers.len() < ANSWERS_MAX => {
                 answers.extend(answer(iq));

@@ -222,11 +222,18 @@ pub struct Typing<'a> {
     pub text: &'a str,
 }
 
-/// One suggestion: what is shown, and what is sent when it is picked. At most 100 characters each.
+/// One suggestion: what is shown, and what is sent when it is picked, each of 1 to [`Choice::CHARS_MAX`] characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
     pub label: String,
     pub value: String,
+}
+
+impl Choice {
+    /// Discord shows no more of them.
+    pub const SHOWN_MAX: usize = 25;
+    /// Discord's limit for each of its texts.
+    pub const CHARS_MAX: usize = 100;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -464,7 +464,8 @@ fn job(run: &Run, program: Arc<crate::army::spec::Program>) -> Result<Job, Strin
     Ok(job)
 }
 
-const USUAL_BOTS: u32 = 10;
+/// Where nobody says how many.
+pub const USUAL_BOTS: u32 = 10;
 
 /// A check of ten thousand slots is cheap, but not that cheap.
 const RESPAWN_LEAST: Duration = Duration::from_millis(100);

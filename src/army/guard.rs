@@ -95,15 +95,23 @@ pub async fn give_back(
     reason: Option<&str>,
 ) -> Result<Map<String, Value>, String> {
     match held {
-        Held::Lock(lease) => drop(lease.release().await),
-        Held::Permit(permit) => drop(permit.release().await),
-        Held::Element(element) => drop(element.give_back().await),
         Held::Creation { creation, shared, key, into } => match value.filter(|_| succeeded) {
             Some(value) => return publish(creation, &shared, &key, into.as_deref(), value).await,
             None => creation.fail(reason.unwrap_or("it could not be made")).await,
         },
+        lease => release(lease).await,
     }
     Ok(Map::new())
+}
+
+async fn release(held: Held) {
+    match held {
+        Held::Lock(lease) => drop(lease.release().await),
+        Held::Permit(permit) => drop(permit.release().await),
+        Held::Element(element) => drop(element.give_back().await),
+        // The next who waits takes over at once.
+        Held::Creation { creation, .. } => drop(creation),
+    }
 }
 
 async fn publish(
@@ -131,13 +139,7 @@ async fn publish(
 /// Gives everything back at the end of a life, innermost first.
 pub async fn release_all(held: Vec<(NodeId, Held)>) {
     for (_, held) in held.into_iter().rev() {
-        match held {
-            Held::Lock(lease) => drop(lease.release().await),
-            Held::Permit(permit) => drop(permit.release().await),
-            Held::Element(element) => drop(element.give_back().await),
-            // The next who waits takes over at once.
-            Held::Creation { creation, .. } => drop(creation),
-        }
+        release(held).await;
     }
 }
 

@@ -34,7 +34,7 @@ use crate::army::schedule::{BOTS_MAX, Course};
 use crate::army::spec::amount::{Span, rate};
 use crate::army::spec::compile::Given;
 use crate::army::spec::threshold::Threshold;
-use crate::army::{custom, library, list, report};
+use crate::army::{command, custom, library, list, report};
 use crate::sandbox::Under;
 use crate::tasks::Tasks;
 
@@ -295,7 +295,7 @@ fn job(api: &Api, wanted: Wanted) -> Result<Job, String> {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         Span::parse(&text).map(Span::duration).ok_or_else(|| format!("`{text}` is no time"))
     });
-    let n = wanted.n.unwrap_or(USUAL_BOTS);
+    let n = wanted.n.unwrap_or(command::USUAL_BOTS);
     if n > BOTS_MAX {
         return Err(format!("a process carries {BOTS_MAX} bots"));
     }
@@ -322,8 +322,6 @@ fn job(api: &Api, wanted: Wanted) -> Result<Job, String> {
     job.command = format!("POST /load_test/start {}", wanted.tree);
     Ok(job)
 }
-
-const USUAL_BOTS: u32 = 10;
 
 fn given(custom: Option<Value>) -> Result<Map<String, Value>, String> {
     match custom {
@@ -378,15 +376,14 @@ async fn set_bots(State(api): State<Api>, headers: HeaderMap, body: Bytes) -> Re
     };
     let current = api.current();
     match &current.watch {
-        Some(_) if !current.is_running() => failed(StatusCode::CONFLICT, "nothing is running"),
-        None => failed(StatusCode::CONFLICT, "nothing is running"),
-        Some(_) if wanted.n > BOTS_MAX => {
+        Some(_) if current.is_running() && wanted.n > BOTS_MAX => {
             failed(StatusCode::BAD_REQUEST, &format!("a process carries {BOTS_MAX} bots"))
         }
-        Some(watch) => {
+        Some(watch) if current.is_running() => {
             watch.strings.set_target(wanted.n);
             said(&headers, &format!("{} bots wanted", wanted.n))
         }
+        _ => failed(StatusCode::CONFLICT, "nothing is running"),
     }
 }
 

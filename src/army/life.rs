@@ -566,6 +566,14 @@ enum Interruption {
     Lost(NodeId),
 }
 
+/// At that moment; never, without one.
+pub async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// `stops`: the end of the run ends it at once.
 async fn interruptible<T>(
     work: impl Future<Output = T>,
@@ -575,12 +583,7 @@ async fn interruptible<T>(
     stops: bool,
 ) -> Result<T, Interruption> {
     let work = pin!(work);
-    let over = async {
-        match deadline {
-            Some(deadline) => sleep_until(deadline).await,
-            None => std::future::pending().await,
-        }
-    };
+    let over = at(deadline);
     let stopped = async {
         if stops {
             orders.stop.cancelled().await;

@@ -6,7 +6,6 @@
 
 pub mod document;
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
@@ -212,16 +211,9 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn thread_number() -> usize {
     static THREADS: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
-        static NUMBER: Cell<Option<usize>> = const { Cell::new(None) };
+        static NUMBER: usize = THREADS.fetch_add(1, Ordering::Relaxed);
     }
-    NUMBER.with(|number| match number.get() {
-        Some(n) => n,
-        None => {
-            let n = THREADS.fetch_add(1, Ordering::Relaxed);
-            number.set(Some(n));
-            n
-        }
-    })
+    NUMBER.with(|number| *number)
 }
 
 impl Metrics {

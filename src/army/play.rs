@@ -12,10 +12,10 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, interval_at, sleep_until, timeout};
+use tokio::time::{Instant, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::army::life::{End, How, Orders, live};
+use crate::army::life::{End, How, Orders, at, live};
 use crate::army::metrics::Bots;
 use crate::army::schedule::{Arrivals, BOTS_MAX, Course};
 use crate::army::soldier::{Seat, Soldier};
@@ -187,14 +187,6 @@ impl Play {
         }
         running.end(&mut ended).await;
         running.played
-    }
-}
-
-/// The moment, or never.
-async fn at(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
-        None => std::future::pending().await,
     }
 }
 

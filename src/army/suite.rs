@@ -20,6 +20,7 @@ use crate::army::library;
 use crate::army::log::RunLog;
 use crate::army::play::{Failure, Model, Plan, Play, Played, Strings};
 use crate::army::schedule::Course;
+use crate::army::show;
 use crate::army::spec::compile::Given;
 use crate::army::spec::program::Program;
 use crate::army::spec::suite::{Suite, Test, compile};
@@ -297,20 +298,10 @@ fn junit(results: &[Result]) -> String {
     text
 }
 
+/// XML has no way to write control characters.
 fn escaped(text: &str) -> String {
-    let mut escaped = String::new();
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            // XML has no way to write these.
-            c if c.is_control() && c != '\n' => {}
-            c => escaped.push(c),
-        }
-    }
-    escaped
+    let text: String = text.chars().filter(|c| !c.is_control() || *c == '\n').collect();
+    show::escaped(&text)
 }
 
 #[cfg(test)]

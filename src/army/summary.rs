@@ -17,10 +17,7 @@ pub fn summary(document: &Document) -> String {
     let run = &document.run;
     let parts = [
         format!("army run {}", run.tree),
-        format!(
-            "{} bots",
-            document.target_bot_count.max(document.bots.started.min(document.target_bot_count))
-        ),
+        format!("{} bots", document.target_bot_count),
         time(run.uptime_ms),
         run.model.clone(),
         format!("seed {}", run.seed),

@@ -37,9 +37,6 @@ use crate::settings::{Settings, UnknownCommands};
 
 /// Discord shows no suggestions that come later.
 const SUGGEST_LIMIT: Duration = Duration::from_millis(500);
-/// Discord's limit for the choices of one answer, and for their lengths.
-const CHOICES_MAX: usize = 25;
-const CHOICE_LENGTH_MAX: usize = 100;
 
 /// The lane of an event: one person in one server.
 pub fn lane(server: Option<GuildId>, person: UserId) -> Lane {
@@ -697,9 +694,9 @@ fn arguments(
 
 fn suggestions(choices: Vec<Choice>) -> Vec<Json> {
     let fits = |choice: &Choice| {
-        (1..=CHOICE_LENGTH_MAX).contains(&choice.value.chars().count())
-            && (1..=CHOICE_LENGTH_MAX).contains(&choice.label.chars().count())
+        (1..=Choice::CHARS_MAX).contains(&choice.value.chars().count())
+            && (1..=Choice::CHARS_MAX).contains(&choice.label.chars().count())
     };
-    let shown = choices.into_iter().filter(fits).take(CHOICES_MAX);
+    let shown = choices.into_iter().filter(fits).take(Choice::SHOWN_MAX);
     shown.map(|choice| json!({ "name": choice.label, "value": choice.value })).collect()
 }

@@ -316,15 +316,8 @@ impl Division {
     }
 
     async fn look(&self) -> Result<Seen, SharedError> {
-        let (mut locks, mut cursor) = (Vec::new(), None);
-        loop {
-            let page = self.shared.list(Kind::Lock, "", cursor).await?;
-            locks.extend(page.records);
-            cursor = page.next;
-            if cursor.is_none() {
-                return Ok(Seen::read(&locks, self.total, self.shared.late()));
-            }
-        }
+        let locks = self.shared.list_all(Kind::Lock, "").await?;
+        Ok(Seen::read(&locks, self.total, self.shared.late()))
     }
 
     /// Takes shards that are nobody's: first those that are connected here already.

@@ -42,9 +42,6 @@ pub const FEATURE: Feature = Feature {
     ..Feature::EMPTY
 };
 
-/// Discord shows no more choices.
-const CHOICES_MAX: usize = 25;
-
 async fn help(ctx: Context, args: Args) -> Result<Answer> {
     let (forms, viewer) = (Forms::of(&ctx), Viewer::of(&ctx));
     let Some(topic) = args.maybe_text("command") else {
@@ -85,7 +82,7 @@ fn mentions(command: &Command, word: &str) -> bool {
 pub fn suggest(_: &Arc<Services>, typing: Typing<'_>) -> Vec<Choice> {
     let typed = typing.text.trim_start_matches(['.', '/']).to_lowercase();
     let names = commands().map(Command::name).filter(|name| name.contains(&typed));
-    names.take(CHOICES_MAX).map(|name| Choice { label: name.into(), value: name.into() }).collect()
+    names.take(Choice::SHOWN_MAX).map(|name| Choice { label: name.into(), value: name.into() }).collect()
 }
 
 fn commands() -> impl Iterator<Item = &'static Command> {

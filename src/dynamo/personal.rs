@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 use crate::dynamo::error::{Error, not_applied};
 use crate::dynamo::expression::Placeholders;
 use crate::dynamo::meter::Units;
+use crate::dynamo::raw::key_of;
 use crate::dynamo::record::{Call, capacity};
 use crate::dynamo::table::Item;
 use crate::dynamo::{Dynamo, Places, Privacy, Reach, TableSpec};
@@ -144,8 +145,9 @@ impl Dynamo {
     async fn remove(&self, table: &TableSpec, item: &Item) -> Result<(), Error> {
         let call = Call::new(self, table.name, "delete");
         let request = self.client().delete_item().table_name(self.table_name(table.name));
-        let request =
-            request.set_key(Some(key(table, item))).return_consumed_capacity(ReturnConsumedCapacity::Indexes);
+        let request = request
+            .set_key(Some(key_of(table, item)))
+            .return_consumed_capacity(ReturnConsumedCapacity::Indexes);
         let output = request.send().await.map_err(|failed| call.failed(not_applied(failed)))?;
         call.done(Units::write(capacity(output.consumed_capacity())));
         Ok(())
@@ -175,7 +177,7 @@ impl Dynamo {
         };
         let request = self.client().update_item().table_name(self.table_name(table.name));
         let request = request
-            .set_key(Some(key(table, item)))
+            .set_key(Some(key_of(table, item)))
             .update_expression((clause("SET", sets) + &clause("REMOVE", removes)).trim_end())
             .condition_expression(conditions.join(" AND "))
             .set_expression_attribute_names(p.names())
@@ -197,11 +199,6 @@ impl Dynamo {
             Err(failed) => Err(call.failed(not_applied(failed))),
         }
     }
-}
-
-fn key(table: &TableSpec, item: &Item) -> Item {
-    let names = std::iter::once(table.hash).chain(table.range).map(|attribute| attribute.name);
-    names.filter_map(|name| Some((name.to_owned(), item.get(name)?.clone()))).collect()
 }
 
 fn is(value: &AttributeValue, person: u64) -> bool {

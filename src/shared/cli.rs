@@ -171,28 +171,21 @@ async fn locks(
     json: bool,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let (mut next, mut overdue) = (None, 0);
-    loop {
-        let page = shared.list(Kind::Lock, "", next).await?;
-        for lock in page.records.iter().filter_map(|entry| held_lock(entry, shared.hub.now())) {
-            let HeldLock { key, owner, fence, remaining_ms } = lock;
-            let late = remaining_ms < -(shared.hub.options.max_skew.as_millis() as i64);
-            overdue += u32::from(late);
-            if overdue_only && !late {
-                continue;
-            }
-            if json {
-                let lock =
-                    json!({ "key": key, "owner": owner, "fence": fence, "remaining_ms": remaining_ms });
-                writeln!(out, "{lock}")?;
-            } else {
-                let seconds = remaining_ms as f64 / 1_000.0;
-                writeln!(out, "{key}  fence {fence}, held by {owner}, {seconds:.1} s remaining")?;
-            }
+    let mut overdue = 0;
+    let all = shared.list_all(Kind::Lock, "").await?;
+    for lock in all.iter().filter_map(|entry| held_lock(entry, shared.hub.now())) {
+        let HeldLock { key, owner, fence, remaining_ms } = lock;
+        let late = remaining_ms < -(shared.hub.options.max_skew.as_millis() as i64);
+        overdue += u32::from(late);
+        if overdue_only && !late {
+            continue;
         }
-        next = page.next;
-        if next.is_none() {
-            break;
+        if json {
+            let lock = json!({ "key": key, "owner": owner, "fence": fence, "remaining_ms": remaining_ms });
+            writeln!(out, "{lock}")?;
+        } else {
+            let seconds = remaining_ms as f64 / 1_000.0;
+            writeln!(out, "{key}  fence {fence}, held by {owner}, {seconds:.1} s remaining")?;
         }
     }
     if overdue_only && overdue > 0 {

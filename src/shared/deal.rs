@@ -143,13 +143,8 @@ pub(super) fn digest(values: &[Value]) -> String {
     digest.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn below(place: &Place, kind: &str, rest: &str) -> Place {
-    let list = place.name.split_once('/').map_or("", |(_, list)| list);
-    place.beside(format!("{kind}/{list}/{rest}"))
-}
-
 fn back_place(place: &Place, digest: &str) -> Place {
-    below(place, "deal-back", digest)
+    place.below("deal-back", digest)
 }
 
 /// FNV-1a: any spread will do, as long as it is the same in every process.
@@ -176,7 +171,7 @@ fn spot_of(text: &str) -> Option<Spot> {
 impl Hub {
     fn shard_places(&self, place: &Place, digest: &str, shard: usize) -> (Place, Place) {
         let rest = format!("{digest}/{shard:03}");
-        (below(place, "deal-values", &rest), below(place, "deal-claims", &rest))
+        (place.below("deal-values", &rest), place.below("deal-claims", &rest))
     }
 
     pub(super) async fn list(&self, place: &Place) -> Result<Arc<List>> {
@@ -199,10 +194,7 @@ impl Hub {
             return Ok(values.clone());
         }
         let (values_at, _) = self.shard_places(place, &list.manifest.digest, shard);
-        let mut values: Option<Values> = self.dynamo.get_eventually(values_at.key()).await?;
-        if values.is_none() {
-            values = self.look(&values_at).await?;
-        }
+        let values: Option<Values> = self.look_cheaply(&values_at).await?;
         let values = Arc::new(values.ok_or(SharedError::NotLoaded)?.values);
         locked(&list.values).insert(shard, values.clone());
         Ok(values)

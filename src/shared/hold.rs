@@ -159,12 +159,7 @@ impl SharedData {
     ) -> Result<CheckedOut<T>, LeaseError> {
         let work = async {
             let place = self.place("pool/", pool)?;
-            let loaded: Option<Holders> =
-                self.hub.dynamo.get_eventually(place.key()).await.map_err(SharedError::from)?;
-            let loaded = match loaded {
-                Some(pool) => Some(pool),
-                None => self.hub.look(&place).await?,
-            };
+            let loaded: Option<Holders> = self.hub.look_cheaply(&place).await?;
             let digest = loaded.and_then(|pool| pool.digest).ok_or(SharedError::NotLoaded)?;
             let values: Option<Values> = self.hub.look(&values_place(&place, &digest)).await?;
             let values = values.ok_or(SharedError::NotLoaded)?.values;
@@ -199,8 +194,7 @@ impl SharedData {
 }
 
 fn values_place(place: &Place, digest: &str) -> Place {
-    let pool = place.name.split_once('/').map_or("", |(_, pool)| pool);
-    place.beside(format!("pool-values/{pool}/{digest}"))
+    place.below("pool-values", digest)
 }
 
 /// One holder in this process.

@@ -38,6 +38,12 @@ impl Place {
         Self { name, ..self.clone() }
     }
 
+    /// A record that belongs to this one: `deal-values/list/rest` to `deal/list`.
+    pub fn below(&self, kind: &str, rest: &str) -> Self {
+        let key = self.name.split_once('/').map_or("", |(_, key)| key);
+        self.beside(format!("{kind}/{key}/{rest}"))
+    }
+
     /// When the record is to be deleted if nobody writes it any more.
     pub fn expires_at(&self, now: Timestamp) -> Option<i64> {
         self.expires.then(|| now.plus(RUN_KEPT_FOR).seconds())

@@ -104,6 +104,19 @@ impl SharedData {
         Ok(page)
     }
 
+    /// The same, all of them at once.
+    pub async fn list_all(&self, kind: Kind, prefix: &str) -> Result<Vec<Entry>> {
+        let (mut records, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = self.list(kind, prefix, cursor).await?;
+            records.extend(page.records);
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(records);
+            }
+        }
+    }
+
     /// Removes whoever holds a lock, if its fence is still this one. `false`: it is not, or nobody holds it.
     pub async fn break_lock(&self, key: &str, fence: u64) -> Result<bool> {
         let place = self.place("lock/", key)?;

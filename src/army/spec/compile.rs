@@ -314,7 +314,7 @@ impl<'a> Compiler<'a> {
             self.faults.add(node.at, format!("a tree cannot contain itself: {circle}"));
             return;
         }
-        let with = self.with(node, name, &named.params, frame);
+        let with = self.with(node, name, &named.params);
         self.parts[id as usize].with = with;
         let chain = [&frame.chain[..], &[name]].concat();
         let inner = Frame { params: &named.params, chain, repeats: frame.repeats };
@@ -324,13 +324,7 @@ impl<'a> Compiler<'a> {
     }
 
     /// The parameters of a subtree: its defaults, and what it is given in their place.
-    fn with(
-        &mut self,
-        node: &Node,
-        name: &str,
-        params: &[Parameter],
-        frame: &Frame<'a>,
-    ) -> Vec<(String, Type, Template)> {
+    fn with(&mut self, node: &Node, name: &str, params: &[Parameter]) -> Vec<(String, Type, Template)> {
         let given = node.given.entries().unwrap_or_default().iter().find(|entry| entry.name == "with");
         let given = given.and_then(|entry| entry.value.entries()).unwrap_or_default();
         for entry in given.iter().filter(|entry| !params.iter().any(|param| param.name == entry.name)) {
@@ -344,7 +338,7 @@ impl<'a> Compiler<'a> {
                 self.faults.add(node.at, format!("the tree {name} needs `{}`", param.name));
             }
             let template = match value {
-                Some(value) => self.parameter(param, value, frame),
+                Some(value) => self.parameter(param, value),
                 None => Template::Constant(param.default.clone()),
             };
             with.push((param.name.clone(), param.kind(), template));
@@ -352,7 +346,7 @@ impl<'a> Compiler<'a> {
         with
     }
 
-    fn parameter(&mut self, param: &Parameter, value: &Located, _: &Frame<'a>) -> Template {
+    fn parameter(&mut self, param: &Parameter, value: &Located) -> Template {
         let template = Template::parse(&value.value()).unwrap_or(Template::Constant(Value::Null));
         if let Some(constant) = template.constant()
             && let Err(what) = param.takes(constant)

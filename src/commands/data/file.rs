@@ -84,15 +84,11 @@ pub fn contents(ctx: &Context, bytes: &[u8]) -> anyhow::Result<Contents> {
                 contents.left_out.extend(decisions.left_out);
                 contents.parts.extend(decisions.parts.into_iter().map(|(part, value)| (line, part, value)));
             }
-            _ => *contents.not_taken.entry(name_of(table)).or_default() += 1,
+            _ => *contents.not_taken.entry(table.name).or_default() += 1,
         }
         Ok(())
     })?;
     Ok(contents)
-}
-
-fn name_of(table: &TableSpec) -> &'static str {
-    table.name
 }
 
 /// Whether an item stands in a partition of this server.

@@ -20,12 +20,9 @@ use crate::permissions;
 use crate::settings::Settings;
 
 use super::file::{self, Contents, unreadable};
-use super::{DRY_RUN, Found, Mode, Wrote, named, rollback, worse};
+use super::{AT_ONCE, DRY_RUN, Found, Mode, Wrote, named, rollback, worse};
 
 pub const VERB: &str = "data-import";
-
-/// Changes under way at once. Each is a transaction of its own, so more only wait for each other.
-const AT_ONCE: usize = 8;
 
 /// One press begins no change later than this: a command has eight seconds in all, and the last ones must end.
 /// What is left is done by the next press.
@@ -58,7 +55,7 @@ pub async fn ask(ctx: &Context, args: &Args) -> Result<Reply> {
 /// What the file would change, with buttons if that is anything and not just to be looked at.
 pub async fn question(ctx: &Context, contents: &Contents, mode: Mode, dry_run: bool) -> Result<Reply> {
     let plan = Plan::make(ctx, contents, mode).await?;
-    let reply = Reply::from(plan.told(contents, mode)).private();
+    let reply = Reply::from(plan.told()).private();
     if dry_run || plan.writes().next().is_none() {
         return Ok(reply);
     }
@@ -127,7 +124,7 @@ async fn import(ctx: &Context, terms: Terms, contents: &Contents, deadline: Inst
     // Again: what was asked was true then.
     let plan = Plan::make(ctx, contents, terms.mode).await?;
     ctx.services.noted.note(ctx.dynamo(), ctx.cause.actor_id, ctx.cause.server_id).await?;
-    rollback::begin(ctx, terms.batch, &ctx.settings).await?;
+    rollback::begin(ctx, terms.batch).await?;
     let done = write(ctx, &plan, terms, deadline).await;
     if let Some(error) = done.trouble {
         // That nothing was changed is true only of the last one.
@@ -251,10 +248,10 @@ impl<'a> Plan<'a> {
         found.map(|(.., name)| cut(name, NAME_MAX)).collect()
     }
 
-    fn told(&self, contents: &Contents, mode: Mode) -> String {
+    fn told(&self) -> String {
         let [new, different, equal] =
             [Found::New, Found::Different, Found::Equal].map(|found| self.names(found));
-        let fate = match mode {
+        let fate = match self.mode {
             Mode::Skip => "kept",
             Mode::Overwrite => "replaced",
         };
@@ -272,12 +269,10 @@ impl<'a> Plan<'a> {
         if !self.left_out.is_empty() {
             lines.push(format!("Not here any more, so left out: {}", named(&self.left_out)));
         }
-        if !contents.not_taken.is_empty() {
-            let tables: Vec<String> = contents
-                .not_taken
-                .iter()
-                .map(|(table, count)| format!("{} of `{table}`", number(*count)))
-                .collect();
+        let not_taken = &self.contents.not_taken;
+        if !not_taken.is_empty() {
+            let tables: Vec<String> =
+                not_taken.iter().map(|(table, count)| format!("{} of `{table}`", number(*count))).collect();
             lines.push(format!("-# Not taken from a file: {}", tables.join(", ")));
         }
         lines.join("\n")

@@ -145,6 +145,14 @@ fn flags(_: &Command, text: &str) -> Result<Args> {
 /// Slash commands have no such option: their first answer is one.
 const DRY_RUN: &str = "dry_run";
 
+/// Changes under way at once. Each is a transaction of its own, so more only wait for each other.
+const AT_ONCE: usize = 8;
+
+/// A refusal without its mark: it becomes a part of another one.
+pub fn words(error: Error) -> anyhow::Error {
+    anyhow::anyhow!("{}", error.to_string().trim_start_matches("⚠ "))
+}
+
 /// Of two errors the one after which less is known: whoever hears of one must not think that nothing was changed.
 fn worse(before: Option<Error>, error: Error) -> Error {
     match before {

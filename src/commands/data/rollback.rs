@@ -16,9 +16,8 @@ use crate::context::{Context, Error, Reply, Result, snowflake};
 use crate::dynamo::{self, Query};
 use crate::history::{BY_EVENT, Revision, Thing};
 use crate::markdown::{code, cut, number};
-use crate::settings::Settings;
 
-use super::{TakenBack, named, worse};
+use super::{AT_ONCE, TakenBack, named, worse};
 
 pub const VERB: &str = "data-undo";
 
@@ -26,8 +25,6 @@ pub const VERB: &str = "data-undo";
 const KIND: &str = "import";
 
 const UNKNOWN: &str = "⚠ I know no import with that id";
-
-const AT_ONCE: usize = 8;
 
 /// As with an import: one call begins nothing later than this.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -37,7 +34,7 @@ fn thing(server_id: u64, batch: u64) -> Thing {
 }
 
 /// Notes that this event is about to write things of an import. It does so before the first of them.
-pub async fn begin(ctx: &Context, batch: u64, settings: &Settings) -> Result<()> {
+pub async fn begin(ctx: &Context, batch: u64) -> Result<()> {
     let cause = &ctx.cause;
     let at = crate::clock::Timestamp::from_seconds(cause.at.seconds());
     let row = Revision {
@@ -49,7 +46,7 @@ pub async fn begin(ctx: &Context, batch: u64, settings: &Settings) -> Result<()>
         at: Some(at),
         name: Some("data import".to_owned()),
         batch: Some(batch),
-        expires_at: settings.keep().map(|keep| at.plus(keep).seconds()),
+        expires_at: ctx.settings.keep().map(|keep| at.plus(keep).seconds()),
         ..Revision::default()
     };
     match ctx.dynamo().put_if_absent(&row).await {

@@ -12,16 +12,13 @@ use crate::markdown::{code, cut, number, person};
 
 use super::call::Call;
 use super::get::nothing_here;
-use super::key::{CHOICE_CHARS_MAX, KEY_CHARS_MAX, as_choice, clean};
+use super::key::{KEY_CHARS_MAX, as_choice, clean};
 use super::list::Found;
 use super::lists::Lists;
 use super::view::{self, no, who};
 
 /// A page of search or list.
 const PAGE: usize = 20;
-
-/// Discord shows no more choices.
-const CHOICES_MAX: usize = 25;
 
 /// Discord's limit for the id of a control.
 const ID_CHARS_MAX: usize = 100;
@@ -132,10 +129,10 @@ pub fn suggest(services: &Arc<Services>, typing: Typing<'_>) -> Vec<Choice> {
         return Vec::new();
     };
     let choice = |found: Found<'_>| Choice {
-        label: cut(found.display(), CHOICE_CHARS_MAX),
+        label: cut(found.display(), Choice::CHARS_MAX),
         value: as_choice(found.key),
     };
-    list.search(typing.text).into_iter().take(CHOICES_MAX).map(choice).collect()
+    list.search(typing.text).into_iter().take(Choice::SHOWN_MAX).map(choice).collect()
 }
 
 #[cfg(test)]

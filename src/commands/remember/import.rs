@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use anyhow::{Context as _, ensure};
 
 use crate::clock::Timestamp;
-use crate::commands::data::{Found, Mode, TakenBack, Wrote};
+use crate::commands::data::{Found, Mode, TakenBack, Wrote, words};
 use crate::context::{Context, Error, Result, snowflake};
 use crate::dynamo::raw::record_of;
 use crate::dynamo::{self, Item, Query};
@@ -164,11 +164,6 @@ pub fn is_for_nothing(memory: &Memory, here: &Here, there: &HashSet<&str>) -> bo
 
 fn memories(states: &BTreeMap<&str, &State>) -> usize {
     states.values().filter(|state| matches!(state, State::Value(_))).count()
-}
-
-/// A refusal without its mark: it becomes a part of another one.
-fn words(error: Error) -> anyhow::Error {
-    anyhow::anyhow!("{}", error.to_string().trim_start_matches("⚠ "))
 }
 
 /// Why a head stays as it is.

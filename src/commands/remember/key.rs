@@ -10,15 +10,12 @@ use icu_properties::CodePointSetData;
 use icu_properties::props::{BidiControl, DefaultIgnorableCodePoint};
 use sha2::{Digest, Sha256};
 
-use crate::context::{Error, Result, refuse};
+use crate::context::{Choice, Error, Result, refuse};
 use crate::markdown;
 
 /// Longer ones are texts, not names, and would not fit a line of a list. At four bytes a character it also
 /// keeps the sort key within 800 of DynamoDB's 1,024 bytes.
 pub const KEY_CHARS_MAX: usize = 200;
-
-/// Discord takes no longer value for a choice.
-pub const CHOICE_CHARS_MAX: usize = 100;
 
 /// Double quotes, as they open and close.
 pub const QUOTES: [(char, char); 4] = [('"', '"'), ('“', '”'), ('„', '“'), ('«', '»')];
@@ -164,7 +161,7 @@ pub fn is_short_name(text: &str) -> bool {
 
 /// How a key travels through Discord and back as the value of a choice.
 pub fn as_choice(normal: &str) -> String {
-    match normal.chars().count() > CHOICE_CHARS_MAX || normal.starts_with('~') {
+    match normal.chars().count() > Choice::CHARS_MAX || normal.starts_with('~') {
         true => short_name(normal),
         false => normal.to_owned(),
     }

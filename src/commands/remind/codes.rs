@@ -21,10 +21,6 @@ const FRESH_FOR: Duration = Duration::from_secs(10);
 /// People whose reminders are kept; beyond it all are forgotten, and read again.
 const PEOPLE_MAX: usize = 1_000;
 
-/// Discord shows no more choices, and no longer ones.
-const CHOICES_MAX: usize = 25;
-const LABEL_MAX: usize = 100;
-
 #[derive(Default)]
 pub struct Codes {
     known: Mutex<HashMap<u64, Known>>,
@@ -50,7 +46,7 @@ impl Codes {
             reminder.code.starts_with(&typed) || reminder.text.to_lowercase().contains(&typed)
         };
         let reminders = found.into_iter().flat_map(|known| &known.reminders).filter(fits);
-        reminders.take(CHOICES_MAX).map(choice).collect()
+        reminders.take(Choice::SHOWN_MAX).map(choice).collect()
     }
 
     /// What is known of a person is not so any more.
@@ -102,5 +98,5 @@ impl Codes {
 
 fn choice(reminder: &Reminder) -> Choice {
     let label = format!("{} {}", reminder.code, reminder.text.replace('\n', " "));
-    Choice { label: cut(&label, LABEL_MAX), value: reminder.code.clone() }
+    Choice { label: cut(&label, Choice::CHARS_MAX), value: reminder.code.clone() }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 
-use crate::commands::data::{Found, Mode, TakenBack, Wrote};
+use crate::commands::data::{Found, Mode, TakenBack, Wrote, words};
 use crate::commands::{self, ALL};
 use crate::context::{Context, Error, Result, refuse};
 use crate::dynamo::Item;
@@ -68,10 +68,6 @@ fn is_here(ctx: &Context, subject: Subject) -> bool {
         Subject::Person(id) => crate::context::snowflake(&id.to_string()).is_some(),
         Subject::Everyone => true,
     }
-}
-
-fn words(error: Error) -> anyhow::Error {
-    anyhow::anyhow!("{}", error.to_string().trim_start_matches("⚠ "))
 }
 
 /// How a part differs from what is there.

@@ -322,8 +322,7 @@ fn command_names() -> impl Iterator<Item = &'static str> {
 fn suggest_commands(_: &Arc<Services>, typing: Typing<'_>) -> Vec<Choice> {
     let names: Vec<&str> = command_names().collect();
     let mut choices = suggest(&names, typing.text);
-    // Discord takes no more.
-    choices.truncate(25);
+    choices.truncate(Choice::SHOWN_MAX);
     choices
 }
 

@@ -6,10 +6,15 @@ import { fileURLToPath } from "node:url";
 import { freePort, startBrowser, startPlayground } from "./program.mjs";
 import { window } from "./stage.mjs";
 
+/** Looks of the dashboard at its numbers before it is drawn; there is one every ten seconds. */
+const LOOKS = 9;
+
 const DOCS = fileURLToPath(new URL("../../docs/", import.meta.url));
 const folder = await mkdtemp(join(tmpdir(), "mneme-shots-"));
 const port = await freePort();
-const [playground, browser] = await Promise.all([startPlayground(folder, ["--http", String(port)]), startBrowser()]);
+// A short path: it is in the picture.
+process.chdir(folder);
+const [playground, browser] = await Promise.all([startPlayground("data", ["--http", String(port)]), startBrowser()]);
 
 async function open(options) {
   const page = await window(browser, [], { viewport: { width: 1280, height: 800 }, deviceScaleFactor: 1.5, ...options });
@@ -20,11 +25,16 @@ async function open(options) {
 
 const answers = (page) => page.locator("[data-message]").filter({ has: page.locator(".is-bot") });
 
+/** Says a line and waits for the answer to it; a long conversation keeps a window, so messages are told by their ids. */
 async function ask(page, text) {
-  const known = await answers(page).count();
+  const last = await answers(page).last().getAttribute("data-message").catch(() => null);
   await page.locator("#input").fill(text);
   await page.keyboard.press("Enter");
-  await answers(page).nth(known).waitFor();
+  await page.waitForFunction((last) => {
+    const all = [...document.querySelectorAll("[data-message]")];
+    const one = all.at(-1);
+    return one?.querySelector(".author.is-bot") && one.dataset.message !== last;
+  }, last);
 }
 
 const settle = (page) => page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
@@ -38,10 +48,7 @@ async function shot(page, name) {
 
 const chat = await open({ colorScheme: "dark" });
 await chat.getByRole("button", { name: "Close this hint" }).click();
-await ask(chat, ".remember wifi is `correct horse battery staple`, on every floor");
-await ask(chat, ".rem wifi");
-await ask(chat, ".mem edit wifi is `hunter2`, since Monday");
-await ask(chat, ".mem history wifi");
+for (const line of [".remember wifi is correct horse battery staple, on every floor", ".rem wifi", ".mem edit wifi is hunter2, since Monday", ".mem history wifi"]) await ask(chat, line);
 await shot(chat, "playground");
 await chat.getByRole("button", { name: "Behind the scenes", exact: true }).click();
 await chat.locator("#switch-lost").click();
@@ -49,20 +56,19 @@ await ask(chat, ".remember tea is Earl Grey, two minutes");
 await chat.locator("#backstage .step").filter({ hasText: "Message sent: 200" }).last().waitFor();
 await shot(chat, "backstage");
 await chat.locator("#switch-lost").click();
-await ask(chat, ".rem tea");
-await ask(chat, ".rem coffee");
+
 const page = await window(browser, [], { viewport: { width: 1280, height: 860 }, deviceScaleFactor: 1.5, colorScheme: "light" });
-await page.goto(`http://127.0.0.1:${port}/`);
+const looks = async () => (await page.goto(`http://127.0.0.1:${port}/`), page.locator("polyline").first().evaluate((line) => line.points.numberOfItems));
+// The plot needs some looks at the numbers, and something to see.
+for (let n = 0; (await looks()) < LOOKS; n++) {
+  for (let times = n % 4; times >= 0; times--) await ask(chat, `.rem ${["tea", "wifi", "coffee"][n % 3]}`);
+}
 await shot(page, "dashboard");
 await page.goto(`http://127.0.0.1:${port}/servers`);
 await page.getByRole("link", { name: "Wonderland" }).click();
 await page.getByRole("link", { name: "Memories" }).click();
 await page.getByRole("link", { name: "wifi" }).click();
 await shot(page, "memory");
-const phone = await open({ viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true, colorScheme: "light", deviceScaleFactor: 2 });
-await phone.locator("[data-message]").last().waitFor();
-await shot(phone, "phone");
-
 await browser.close();
 await playground.kill();
 await rm(folder, { recursive: true, force: true });

@@ -78,12 +78,10 @@ impl Dashboard {
         }
     }
 
-    /// A page of the whole bot, for its owners.
-    fn for_owners(&self, viewer: &Viewer) -> Result<(), Response> {
-        if self.is_owner(viewer) {
-            return Ok(());
-        }
-        Err(page::refusal(viewer, StatusCode::FORBIDDEN, "This page is for the owners of the bot."))
+    /// Why somebody does not see a page of the whole bot; nothing for its owners.
+    fn turned_away(&self, viewer: &Viewer) -> Option<Response> {
+        let why = "This page is for the owners of the bot.";
+        (!self.is_owner(viewer)).then(|| page::refusal(viewer, StatusCode::FORBIDDEN, why))
     }
 
     async fn visit<'a>(
@@ -115,10 +113,8 @@ async fn whole(
     title: &'static str,
     body: fn(&Services) -> Markup,
 ) -> Response {
-    match dashboard.for_owners(&viewer) {
-        Ok(()) => page::page(&viewer, true, way, title, &body(&dashboard.desk.services)),
-        Err(refused) => refused,
-    }
+    let shown = || page::page(&viewer, true, way, title, &body(&dashboard.desk.services));
+    dashboard.turned_away(&viewer).unwrap_or_else(shown)
 }
 
 #[derive(Deserialize)]
@@ -132,14 +128,12 @@ async fn errors(
     Extension(viewer): Extension<Viewer>,
     Query(sought): Query<Sought>,
 ) -> Response {
-    match dashboard.for_owners(&viewer) {
-        Ok(()) => page::page(&viewer, true, "/errors", "Errors", &overview::errors(sought.reference.trim())),
-        Err(refused) => refused,
-    }
+    let shown = || page::page(&viewer, true, "/errors", "Errors", &overview::errors(sought.reference.trim()));
+    dashboard.turned_away(&viewer).unwrap_or_else(shown)
 }
 
 async fn reminders(State(dashboard): State<Dashboard>, Extension(viewer): Extension<Viewer>) -> Response {
-    if let Err(refused) = dashboard.for_owners(&viewer) {
+    if let Some(refused) = dashboard.turned_away(&viewer) {
         return refused;
     }
     match overview::reminders(&dashboard.desk.services).await {
@@ -213,7 +207,7 @@ async fn restore(
     Path(server_id): Path<u64>,
     Form(form): Form<Restore>,
 ) -> Response {
-    if let Err(refused) = is_own_form(&viewer, &form.csrf) {
+    if let Some(refused) = not_own_form(&viewer, &form.csrf) {
         return refused;
     }
     // The event stands for the time of the change; one that a page was not made with would be a time of choice.
@@ -235,16 +229,14 @@ async fn restore(
 /// A page that has been open for longer shows what may not be so any more.
 const FORM_LASTS: std::time::Duration = std::time::Duration::from_secs(3_600);
 
-fn is_own_form(viewer: &Viewer, csrf: &str) -> Result<(), Response> {
-    match viewer {
-        Viewer::SignedIn(session) if same(&session.csrf, csrf) => Ok(()),
-        Viewer::SignedIn(_) => {
-            Err(page::refusal(viewer, StatusCode::FORBIDDEN, "This form is not from a page of yours."))
-        }
-        Viewer::Here => {
-            Err(page::refusal(viewer, StatusCode::FORBIDDEN, "Nothing is changed without a sign-in."))
-        }
-    }
+/// Why a form changes nothing; nothing for one of this session's pages.
+fn not_own_form(viewer: &Viewer, csrf: &str) -> Option<Response> {
+    let why = match viewer {
+        Viewer::SignedIn(session) if same(&session.csrf, csrf) => return None,
+        Viewer::SignedIn(_) => "This form is not from a page of yours.",
+        Viewer::Here => "Nothing is changed without a sign-in.",
+    };
+    Some(page::refusal(viewer, StatusCode::FORBIDDEN, why))
 }
 
 #[derive(Deserialize)]
@@ -258,7 +250,7 @@ async fn sign_out(
     headers: HeaderMap,
     Form(form): Form<SignOut>,
 ) -> Response {
-    if let Err(refused) = is_own_form(&viewer, &form.csrf) {
+    if let Some(refused) = not_own_form(&viewer, &form.csrf) {
         return refused;
     }
     let cookie = dashboard.door.sessions.close(&headers);

@@ -28,7 +28,7 @@ use mneme::relay::publish::Draft;
 use mneme::relay::routes::{EVENT_LIFE, Link, Routes, TopicRule, Waiting};
 use mneme::relay::run::{Act, Acted, Failure};
 use mneme::relay::settings::{Settings, Via};
-use mneme::relay::store::{Change, Kept, Out, Store as _, TABLES, Tables, Written, joining};
+use mneme::relay::store::TABLES;
 use mneme::relay::xmpp::{self, Tls};
 use sasl::common::ChannelBinding;
 use server::{DOMAIN, PASSWORD, Server};
@@ -44,13 +44,13 @@ use tokio_xmpp::parsers::presence::Presence;
 use tokio_xmpp::stanzastream::{Event, StanzaStream, StreamEvent};
 use tokio_xmpp::xmlstream::{PendingFeaturesRecv, StreamHeader, Timeouts, initiate_stream};
 
+#[path = "../../tests/relay/fill.rs"]
+mod fill;
 #[path = "../../tests/relay/server.rs"]
+#[expect(dead_code, reason = "tests also kill it, and speak TLS")]
 mod server;
 
 const ROUNDS: usize = 3;
-
-/// Envelopes that are written together, so that a million does not take an hour to prepare.
-const TOGETHER: usize = 45;
 
 fn number(name: &str, usual: usize) -> usize {
     std::env::var(name).map_or(usual, |text| text.parse().expect("a number"))
@@ -172,7 +172,7 @@ async fn ours(messages: usize, on_disk: bool) -> anyhow::Result<f64> {
     let server = Server::start(false, &["a", "b"]).await;
     let a = Relay::new(store(file("a")).await?, Clock::system(), settings(&server, "a", "b"));
     let b = Relay::new(store(file("b")).await?, Clock::system(), settings(&server, "b", "a"));
-    fill(&a, 0, messages).await?;
+    fill::fill(&a, &name("b"), 0..messages, draft).await;
     let stop = CancellationToken::new();
     let (counted, mut seen) = watch::channel((0, None));
     let (nobody, _) = watch::channel((0, None));
@@ -278,7 +278,7 @@ async fn waiting() -> anyhow::Result<()> {
     let mut there = 0;
     for part in [waiting / 100, waiting / 10, waiting] {
         let began = Instant::now();
-        fill(&a, there, part).await?;
+        fill::fill(&a, &name("b"), there..part, draft).await;
         there = part;
         let filled = began.elapsed();
         let stop = CancellationToken::new();
@@ -295,30 +295,6 @@ async fn waiting() -> anyhow::Result<()> {
             before,
             size as f64 / 1e6
         );
-    }
-    Ok(())
-}
-
-/// Puts envelopes into the queue of a link, as publishing does, and many at once.
-async fn fill(relay: &Relay, there: usize, wanted: usize) -> anyhow::Result<()> {
-    let (tables, routes) = (relay.tables(), &relay.settings().routes);
-    let out = Out::Link(name("b"), Lane::Events);
-    let mut n = there;
-    while n < wanted {
-        let known = BTreeMap::from([(out.clone(), tables.out_lane(&out).await?)]);
-        let (mut envelopes, mut queued) = (Vec::new(), Vec::new());
-        for n in n..wanted.min(n + TOGETHER) {
-            let sealed = routes.seal(draft(n))?;
-            let envelope = sealed.envelope();
-            let (id, at, until) = (envelope.id.clone(), envelope.at, envelope.until);
-            queued.push((id.clone(), until, vec![out.clone()]));
-            let (text, signature, path) = (sealed.text().to_owned(), None, Vec::new());
-            envelopes.push((Kept { id, text, signature, path, at, until }, None));
-        }
-        n += envelopes.len();
-        let joining = joining(&known, epoch(Clock::system().now()), &queued);
-        let change = Change { envelopes, joining, ..Change::default() };
-        anyhow::ensure!(tables.write(&change).await? == Written::Done, "somebody else writes");
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! What every transport must do, as tests that each of them runs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +44,8 @@ type Make<'a> = dyn Fn(BotName, BTreeSet<BotName>) -> Box<dyn Transport> + 'a;
 
 struct End {
     lines: Lines,
+    /// What came before it was connected.
+    early: VecDeque<Arrival>,
     shutdown: CancellationToken,
 }
 
@@ -64,8 +66,16 @@ impl<'a> Hall<'a> {
         let shutdown = self.tasks.shutdown().child_token();
         let (transport, told) = ((self.make)(name(me), names(peers)), shutdown.clone());
         self.tasks.spawn_job("transport", async move { transport.run(&mut wire, told).await.unwrap() });
-        let mut end = End { lines, shutdown };
-        end.until(|arrival| matches!(arrival, Arrival::Connected).then_some(())).await;
+        let mut end = End { lines, early: VecDeque::new(), shutdown };
+        let connecting = async {
+            loop {
+                match end.lines.incoming.recv().await.unwrap() {
+                    Arrival::Connected => return,
+                    other => end.early.push_back(other),
+                }
+            }
+        };
+        timeout(LIMIT, connecting).await.expect("it did not connect");
         end
     }
 
@@ -84,7 +94,11 @@ impl End {
     async fn until<T>(&mut self, wanted: impl Fn(Arrival) -> Option<T>) -> T {
         let hearing = async {
             loop {
-                if let Some(found) = wanted(self.lines.incoming.recv().await.unwrap()) {
+                let arrival = match self.early.pop_front() {
+                    Some(early) => early,
+                    None => self.lines.incoming.recv().await.unwrap(),
+                };
+                if let Some(found) = wanted(arrival) {
                     return found;
                 }
             }

@@ -311,7 +311,7 @@ impl<S: Store> Engine<S> {
         let step = Some(Step::Done(done.iter().map(|(work, _)| work.number).collect()));
         let (mut change, mut dropped) = (Change { step, ..Change::default() }, 0);
         let (mut queues, mut queued, mut fresh) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
-        let drafts: Vec<(&Work, &Draft)> = done
+        let drafts: Vec<_> = done
             .iter()
             .flat_map(|(work, acted)| acted.answers.iter().map(move |draft| (work, draft)))
             .collect();

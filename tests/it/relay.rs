@@ -6,7 +6,7 @@ use std::time::Duration;
 use mneme::cause::Cause;
 use mneme::clock::{Clock, Timestamp};
 use mneme::dynamo::Dynamo;
-use mneme::dynamo::connect::Connected;
+use mneme::dynamo::connect::{Connected, Store, StoreConfig, connect};
 use mneme::dynamo::faults::Faults;
 use mneme::dynamo::testing::over;
 use mneme::relay::channels::{Way, link};
@@ -18,6 +18,7 @@ use mneme::relay::rules::file;
 use mneme::relay::settings::{Settings, TableVia, Via};
 use mneme::relay::store::Tables;
 use mneme::run::Parts;
+use mneme::tables;
 use tokio::time::timeout;
 
 use crate::harness::{Bot, Discord, PATIENCE, Person, instance, memory, without_times};
@@ -37,13 +38,20 @@ struct Host {
     settings: Settings,
 }
 
+/// An empty store in memory whose tables have the names that [`over`] expects.
+async fn store() -> Connected {
+    let connected = connect(StoreConfig::new(Store::Memory)).await.unwrap();
+    connected.dynamo.create_tables(&tables::all()).await.unwrap();
+    connected
+}
+
 /// Bots that are all linked with each other, with these rules.
 async fn fleet<const N: usize>(names: [&str; N], rules: &str) -> Vec<Host> {
     let mail = memory().await.dynamo;
     let mut hosts = Vec::new();
     for me in names {
         let peers: Vec<_> = names.into_iter().filter(|peer| *peer != me).collect();
-        let (discord, store) = (Discord::start().await, memory().await);
+        let (discord, store) = (Discord::start().await, store().await);
         let cats = discord.person("zoo", "cats", "ann").channel;
         let rules = rules.replace("CATS", &cats.to_string());
         hosts.push(Host { discord, store, settings: settings(me, &peers, &rules, &mail) });
@@ -68,7 +76,13 @@ fn settings(me: &str, peers: &[&str], rules: &str, mail: &Dynamo) -> Settings {
     let peers: BTreeSet<_> = peers.iter().map(|peer| name(peer)).collect();
     let via = Via::Table(TableVia { peers, table: Some(mail.clone()), ..TableVia::default() });
     let rules = file::read(&[("rules.yaml", rules)]).unwrap();
-    Settings { routes, rules, open: vec![Pattern::new("announce").unwrap()], transports: vec![via] }
+    Settings {
+        routes,
+        rules,
+        open: vec![Pattern::new("announce").unwrap()],
+        transports: vec![via],
+        sources: Vec::new(),
+    }
 }
 
 impl Host {

@@ -23,7 +23,7 @@ use mneme::relay::publish::{Draft, Refused};
 use mneme::relay::routes::{EVENT_LIFE, Link, Routes, TopicRule, Waiting};
 use mneme::relay::run::{Act, Acted, Failure};
 use mneme::relay::settings::{Settings, Via};
-use mneme::relay::store::TABLES;
+use mneme::relay::store::{Store as _, TABLES};
 use mneme::relay::xmpp::{self, Tls};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -35,6 +35,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 
+mod fill;
 mod server;
 
 /// Tells this program which bot it is to be.
@@ -52,7 +53,7 @@ fn name(text: &str) -> BotName {
     BotName::new(text).unwrap()
 }
 
-fn settings(server: &str, me: &str, peer: &str) -> Settings {
+fn settings(server: &str, ca: &str, me: &str, peer: &str) -> Settings {
     let all = || Pattern::new("**").unwrap();
     let links = || BTreeMap::from([(name(peer), Link { topics: vec![all()], vouch: false })]);
     let routes = Routes {
@@ -69,8 +70,8 @@ fn settings(server: &str, me: &str, peer: &str) -> Settings {
         server: server.to_owned(),
         jid: format!("{me}@{DOMAIN}"),
         password: PASSWORD.into(),
-        tls: Tls::Off,
-        ca: None,
+        tls: Tls::StartTls,
+        ca: Some(ca.into()),
         peers: BTreeMap::from([(name(peer), format!("{peer}@{DOMAIN}"))]),
     };
     Settings { routes, rules: Vec::new(), open: Vec::new(), transports: vec![Via::Xmpp(xmpp)] }
@@ -107,7 +108,7 @@ impl Act for Scribe {
         let mut answers: Vec<_> =
             asked.then(|| draft("answer", &envelope.key, &self.peer)).into_iter().collect();
         answers.iter_mut().for_each(|answer| answer.depth = 1);
-        async { Ok(Acted { answers, outside: false }) }.boxed()
+        async { Ok(Acted { answers, ..Acted::default() }) }.boxed()
     }
 }
 
@@ -123,11 +124,10 @@ async fn bot() {
     let folder = PathBuf::from(text("folder"));
     let connected = connect(StoreConfig::new(Store::File(folder.join("mneme.db")))).await.unwrap();
     connected.dynamo.create_tables(TABLES).await.unwrap();
-    let settings = settings(&text("server"), &text("me"), &text("peer"));
+    let settings = settings(&text("server"), &text("ca"), &text("me"), &text("peer"));
     let relay = Relay::new(connected.dynamo, Clock::system(), settings);
-    for n in 0..told["messages"].as_u64().unwrap() {
-        relay.publish(draft("ask", &n.to_string(), &text("peer"))).await.unwrap();
-    }
+    let (peer, messages) = (text("peer"), told["messages"].as_u64().unwrap() as usize);
+    fill::fill(&relay, &name(&peer), 0..messages, |n| draft("ask", &n.to_string(), &peer)).await;
     println!("published");
     if told["one_more"].as_bool().unwrap() {
         match relay.publish(draft("ask", "one too many", &text("peer"))).await {
@@ -154,7 +154,7 @@ impl Bot {
         std::fs::create_dir_all(&folder).unwrap();
         let told = json!({
             "me": me, "peer": peer, "server": server.address(), "folder": folder, "messages": messages,
-            "one_more": false,
+            "one_more": false, "ca": server.ca(),
         });
         Self { told, folder, process: None, lines: None }
     }
@@ -206,7 +206,7 @@ impl Bot {
     async fn relay(&self) -> Relay {
         let connected = connect(StoreConfig::new(Store::File(self.folder.join("mneme.db")))).await.unwrap();
         let text = |field: &str| self.told[field].as_str().unwrap();
-        let settings = settings(text("server"), text("me"), text("peer"));
+        let settings = settings(text("server"), text("ca"), text("me"), text("peer"));
         Relay::new(connected.dynamo, Clock::system(), settings)
     }
 }
@@ -223,7 +223,7 @@ async fn what_waited_arrives_once_and_in_order_through_kills_of_all() {
     println!("MNEME_TEST_SEED={seed}");
     let mut dice = StdRng::seed_from_u64(seed);
     let folder = tempfile::tempdir().unwrap();
-    let mut server = Server::start(false, &["a", "b"]).await;
+    let mut server = Server::start(true, &["a", "b"]).await;
     let mut a = Bot::new(&server, folder.path(), "a", "b", MESSAGES);
     let mut b = Bot::new(&server, folder.path(), "b", "a", 0);
     let began = Instant::now();

@@ -108,7 +108,7 @@ impl Act for Scribe {
         let mut answers: Vec<_> =
             asked.then(|| draft("answer", &envelope.key, &self.peer)).into_iter().collect();
         answers.iter_mut().for_each(|answer| answer.depth = 1);
-        async { Ok(Acted { answers, outside: false }) }.boxed()
+        async { Ok(Acted { answers, ..Acted::default() }) }.boxed()
     }
 }
 

@@ -15,7 +15,7 @@ use crate::relay::settings::{Settings, TableVia, Via};
 use crate::relay::tree::files::{Found, MAIN, RULES, SECRETS, SOURCES, Tree};
 use crate::relay::tree::fleet::{self, ANNOUNCE, Carrier, Fleet, KEY_SECRET};
 use crate::relay::tree::secrets::{Secrets, SecretsFrom};
-use crate::relay::tree::source::{self, Source, What};
+use crate::relay::tree::source::{self, Source};
 use crate::relay::xmpp;
 use crate::yaml::{Flaw, Located, Place, did_you_mean};
 
@@ -194,11 +194,6 @@ impl Host {
         sources.chain(rules).chain(owner).collect()
     }
 
-    /// Whether scripts may publish what a pattern matches, and how they say so is their affair.
-    pub fn hears_scripts(&self) -> bool {
-        self.sources.iter().any(|source| matches!(source.what, What::Scripts { .. }))
-    }
-
     /// The links of this bot.
     pub fn routes(&self) -> Routes {
         Routes { key: self.key.clone(), ..self.fleet.routes(&self.me, self.acts()) }
@@ -251,6 +246,7 @@ impl Host {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::relay::tree::source::What;
     use crate::relay::tree::testing::Folder;
 
     fn reading(folder: &Folder, bot: &str) -> Reading {
@@ -271,7 +267,7 @@ mod tests {
             hub.published().iter().map(Topic::as_str).collect::<Vec<_>>(),
             ["alerts/disk", "announce", "host/disk"]
         );
-        assert!(hub.acts() && !hub.hears_scripts());
+        assert!(hub.acts());
         let settings = hub.settings(folder.path());
         let [Via::Xmpp(xmpp)] = &settings.transports[..] else { panic!("{settings:?}") };
         assert_eq!(

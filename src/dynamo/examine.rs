@@ -25,6 +25,7 @@ use tokio::time::{Instant, timeout};
 use crate::clock::Timestamp;
 use crate::dynamo::compare::SIDE_BY_SIDE;
 use crate::dynamo::connect::{Connected, LOOKUP_TIMEOUT, Way};
+use crate::dynamo::schema::{DESCRIBED_WITHIN, patient};
 use crate::dynamo::trouble::{GIVE_CREDENTIALS, POLICY, is_denied, is_unknown_operation};
 use crate::dynamo::{Dynamo, KeyAttribute, KeyKind, TableSpec, WRITES_MAX};
 use crate::finding::{Finding, quote, root_cause};
@@ -272,7 +273,8 @@ impl Dynamo {
         let delete = TransactWriteItem::builder().delete(delete).build();
         let request = self.client().transact_write_items();
         let writes = std::iter::once(delete).chain(checks).collect();
-        judge_transaction(request.set_transact_items(Some(writes)).send().await)
+        let request = request.set_transact_items(Some(writes)).customize();
+        judge_transaction(request.config_override(patient(DESCRIBED_WITHIN)).send().await)
     }
 
     /// Whether the tables can be brought back to a point in time.
@@ -338,6 +340,12 @@ where
             fail("the store does not say why it refuses a transaction".to_owned(), ELSEWHERE)
         };
     }
+    if let Err(failed) = &answer
+        && failed.as_service_error().is_none()
+    {
+        let found = format!("the store gave no answer to a transaction ({})", root_cause(failed));
+        return fail(found, "Whether it has them is not known; see that it can be reached, and try again");
+    }
     match Tried::of(answer) {
         Tried::Allowed => {
             fail("the store applied a transaction whose condition cannot hold".to_owned(), ELSEWHERE)
@@ -361,5 +369,20 @@ fn nobody(attribute: KeyAttribute) -> AttributeValue {
     match attribute.kind {
         KeyKind::Number => AttributeValue::N(SCRATCH.0.to_owned()),
         KeyKind::Text => AttributeValue::S(SCRATCH.1.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finding::State;
+
+    #[test]
+    fn a_store_that_is_slow_is_not_one_without_transactions() {
+        let slow: SdkError<TransactWriteItemsError, ()> = SdkError::timeout_error("it took too long");
+        let finding = judge_transaction::<(), _>(Err(slow));
+        assert_eq!(finding.state, State::Fail, "{finding}");
+        let text = finding.to_string();
+        assert!(text.contains("gave no answer") && !text.contains("cannot work here"), "{text}");
     }
 }

@@ -20,7 +20,7 @@ use crate::dynamo::{Dynamo, Index, KeyAttribute, KeyKind, Projection, TableSpec}
 const ACTIVE_WITHIN: Duration = Duration::from_secs(60);
 
 /// How long a table is waited for to tell what it is.
-const DESCRIBED_WITHIN: Duration = Duration::from_secs(15);
+pub(super) const DESCRIBED_WITHIN: Duration = Duration::from_secs(15);
 
 /// What was done for one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct Made {
 }
 
 /// Tables are made and looked at before anybody waits for an answer, and some engines take a second for each.
-fn patient(limit: Duration) -> Builder {
+pub(super) fn patient(limit: Duration) -> Builder {
     let patience = TimeoutConfig::builder().operation_timeout(limit).operation_attempt_timeout(limit).build();
     Builder::new().timeout_config(patience)
 }

@@ -13,9 +13,6 @@ use super::{Verdict, Weather, World, all, finds, must};
 use crate::shared::items::Rule;
 use crate::shared::{Added, Change, Expect, Put, SharedError, Who};
 
-/// Of each storm here: some fifteen seconds, unoptimised.
-const SCHEDULES: u64 = 200;
-
 const ACTORS: usize = 2;
 const STEPS: usize = 3;
 
@@ -95,7 +92,7 @@ fn updates(world: Rc<World>) -> LocalBoxFuture<'static, Verdict> {
 
 #[test]
 fn updates_count_exactly() {
-    all("updates_count_exactly", SCHEDULES, Weather::USUAL, updates);
+    all("updates_count_exactly", Weather::USUAL, updates);
 }
 
 #[test]
@@ -134,7 +131,7 @@ fn sums(world: Rc<World>) -> LocalBoxFuture<'static, Verdict> {
 
 #[test]
 fn a_name_counts_once() {
-    all("a_name_counts_once", SCHEDULES, Weather::USUAL, sums);
+    all("a_name_counts_once", Weather::USUAL, sums);
 }
 
 #[test]
@@ -197,7 +194,7 @@ fn parcels(world: Rc<World>) -> LocalBoxFuture<'static, Verdict> {
 
 #[test]
 fn nothing_is_taken_twice_or_lost() {
-    all("nothing_is_taken_twice_or_lost", SCHEDULES, Weather::USUAL, parcels);
+    all("nothing_is_taken_twice_or_lost", Weather::USUAL, parcels);
 }
 
 #[test]

@@ -17,9 +17,6 @@ use super::{Verdict, Weather, World, all, finds, must};
 use crate::shared::items::Rule;
 use crate::shared::{CreateError, CreateOptions, SharedError};
 
-/// Of each storm here: some fifteen seconds, unoptimised.
-const SCHEDULES: u64 = 400;
-
 const CALLERS: usize = 2;
 
 const OPTIONS: CreateOptions = CreateOptions { ttl: Duration::from_secs(2), within: Duration::from_secs(60) };
@@ -94,7 +91,7 @@ fn creations(world: Rc<World>) -> LocalBoxFuture<'static, Verdict> {
 
 #[test]
 fn all_get_the_same_value() {
-    all("all_get_the_same_value", SCHEDULES, Weather::USUAL, creations);
+    all("all_get_the_same_value", Weather::USUAL, creations);
 }
 
 #[test]
@@ -142,5 +139,5 @@ fn waiting(world: Rc<World>) -> LocalBoxFuture<'static, Verdict> {
 
 #[test]
 fn nobody_misses_a_signal() {
-    all("nobody_misses_a_signal", SCHEDULES, Weather::USUAL, waiting);
+    all("nobody_misses_a_signal", Weather::USUAL, waiting);
 }

@@ -23,9 +23,6 @@ const OPTIONS: LeaseOptions = LeaseOptions {
     trust_clocks: true,
 };
 
-/// Of each storm here: some fifteen seconds, unoptimised.
-const SCHEDULES: u64 = 100;
-
 /// What was held, from when, until when somebody believed in it.
 type Log = RefCell<Vec<(u32, Instant, Instant)>>;
 
@@ -126,12 +123,12 @@ fn pools(world: Rc<World>) -> LocalBoxFuture<'static, Verdict> {
 
 #[test]
 fn never_more_than_allowed() {
-    all("never_more_than_allowed", SCHEDULES, Weather::USUAL, permits);
+    all("never_more_than_allowed", Weather::USUAL, permits);
 }
 
 #[test]
 fn no_element_of_a_pool_is_shared_or_lost() {
-    all("no_element_of_a_pool_is_shared_or_lost", SCHEDULES, Weather::USUAL, pools);
+    all("no_element_of_a_pool_is_shared_or_lost", Weather::USUAL, pools);
 }
 
 #[test]
@@ -173,5 +170,5 @@ fn identities(world: Rc<World>) -> LocalBoxFuture<'static, Verdict> {
 
 #[test]
 fn no_two_are_the_same() {
-    all("no_two_are_the_same", SCHEDULES, Weather::USUAL, identities);
+    all("no_two_are_the_same", Weather::USUAL, identities);
 }

@@ -14,9 +14,6 @@ use crate::dynamo::{Commit, Token, Transaction, Update};
 use crate::shared::items::{Cell, Lock, RECENT, Rule};
 use crate::shared::{Fenced, Lease, LeaseOptions, Version};
 
-/// Of each storm here: some fifteen seconds, unoptimised.
-const SCHEDULES: u64 = 100;
-
 const ACTORS: usize = 2;
 const TURNS: usize = 2;
 
@@ -170,12 +167,12 @@ fn fenced(world: Rc<World>) -> LocalBoxFuture<'static, Verdict> {
 
 #[test]
 fn one_holds_at_a_time() {
-    all("one_holds_at_a_time", SCHEDULES, Weather::USUAL, exclusive);
+    all("one_holds_at_a_time", Weather::USUAL, exclusive);
 }
 
 #[test]
 fn fences_hold_where_clocks_do_not() {
-    all("fences_hold_where_clocks_do_not", SCHEDULES, SKEWED, fenced);
+    all("fences_hold_where_clocks_do_not", SKEWED, fenced);
 }
 
 #[test]

@@ -43,6 +43,9 @@ mod hold;
 mod lease;
 mod remote;
 
+/// Of each storm.
+const SCHEDULES: u64 = 1_000;
+
 /// How many schedules may pass before a broken rule is found. Those with the rarest cause need two losses at
 /// the same write.
 const FOUND_WITHIN: u64 = 1_000;
@@ -116,7 +119,7 @@ impl Weather {
 impl World {
     fn new(engine: &Engine, seed: u64, weather: Weather) -> Rc<Self> {
         let mut chance = StdRng::seed_from_u64(seed);
-        let number = SCHEDULES.replace(SCHEDULES.get() + 1);
+        let number = BEGUN.replace(BEGUN.get() + 1);
         let space = Space::Run(format!("{number}-{seed}"));
         let processes = (0..weather.processes).map(|_| {
             let faults = Faults::new();
@@ -244,7 +247,7 @@ impl Engine {
 thread_local! {
     /// One engine for all schedules of a test, and how many there were: each has a space of its own.
     static ENGINE: RefCell<Option<Engine>> = const { RefCell::new(None) };
-    static SCHEDULES: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+    static BEGUN: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -282,9 +285,9 @@ fn seeds(usual: u64) -> Range<u64> {
     crate::dynamo::storm::seeds(0..usual * rounds.unwrap_or(1))
 }
 
-/// Runs so many schedules of a storm; `MNEME_ROUNDS` multiplies them.
-pub fn all(name: &str, schedules: u64, weather: Weather, storm: Storm) {
-    let seeds = seeds(schedules);
+/// Runs [`SCHEDULES`] of a storm; `MNEME_ROUNDS` multiplies them.
+pub fn all(name: &str, weather: Weather, storm: Storm) {
+    let seeds = seeds(SCHEDULES);
     println!("seeds {seeds:?}");
     for seed in seeds {
         if let Err(why) = one(seed, weather, storm) {

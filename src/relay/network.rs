@@ -393,7 +393,7 @@ fn seeds(networks: u64) -> Vec<u64> {
 /// A storm in a random network, every other one with crashes; or what is wrong after it.
 fn storm(seed: u64, mutant: Mutant) -> Result<(), String> {
     let mut network = Network::random(seed, mutant);
-    network.storm(seed % 2 == 0);
+    network.storm(seed.is_multiple_of(2));
     network.check()
 }
 

@@ -304,9 +304,11 @@ impl StageOf {
 }
 
 impl Outputs {
-    fn log(&self) -> Option<(PathBuf, Format)> {
+    /// Has the run keep what will be written.
+    fn prepare(&self, job: &mut Job) {
         let format = if self.format_json_logs { Format::Json } else { Format::Text };
-        (!self.disable_log_file).then(|| (PathBuf::from(LOG_FILE), format))
+        job.log = (!self.disable_log_file).then(|| (PathBuf::from(LOG_FILE), format));
+        job.options.trace = self.trace.is_some();
     }
 
     fn write(&self, finished: &Finished) -> anyhow::Result<()> {
@@ -459,8 +461,7 @@ fn job(run: &Run, program: Arc<crate::army::spec::Program>) -> Result<Job, Strin
     job.faults = run.faults.unwrap_or_default();
     job.instances = run.instances.into();
     (job.fail_on_bot_error, job.fail_on_saturation) = (run.fail_on_bot_error, run.fail_on_saturation);
-    job.log = run.outputs.log();
-    job.options.trace = run.outputs.trace.is_some();
+    run.outputs.prepare(&mut job);
     job.command = command_line(run, job.options.seed);
     if job.is_virtual {
         check_virtual(&job)?;
@@ -524,8 +525,7 @@ async fn one_pass(once: &Once, mouth: &Mouth<'_>, interrupt: CancellationToken) 
     once.stage.prepare(&mut job);
     job.kind = Kind::Once;
     job.plan = Plan { iterations: Some(1), respawn: None, ..Plan::default() };
-    job.log = once.outputs.log();
-    job.options.trace = once.outputs.trace.is_some();
+    once.outputs.prepare(&mut job);
     job.command = format!("mneme army once --tree {} --seed {}", once.tree.tree, job.options.seed);
     let finished = played(job, false, mouth, interrupt).await?;
     if let Some(failure) = &finished.played.first_failure {

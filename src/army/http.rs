@@ -375,15 +375,15 @@ async fn set_bots(State(api): State<Api>, headers: HeaderMap, body: Bytes) -> Re
         Err(error) => return failed(StatusCode::BAD_REQUEST, &error.to_string()),
     };
     let current = api.current();
-    match &current.watch {
-        Some(_) if current.is_running() && wanted.n > BOTS_MAX => {
+    match current.watch.as_ref().filter(|_| current.is_running()) {
+        Some(_) if wanted.n > BOTS_MAX => {
             failed(StatusCode::BAD_REQUEST, &format!("a process carries {BOTS_MAX} bots"))
         }
-        Some(watch) if current.is_running() => {
+        Some(watch) => {
             watch.strings.set_target(wanted.n);
             said(&headers, &format!("{} bots wanted", wanted.n))
         }
-        _ => failed(StatusCode::CONFLICT, "nothing is running"),
+        None => failed(StatusCode::CONFLICT, "nothing is running"),
     }
 }
 

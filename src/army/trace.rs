@@ -51,11 +51,10 @@ impl Trace {
         if let Some(steps) = &self.steps {
             let mut steps = steps.lock().unwrap_or_else(PoisonError::into_inner);
             let (number, path, outcome) = (steps.kept.len(), path.to_owned(), outcome.to_owned());
-            match number < STEPS_MAX {
-                true => {
-                    steps.kept.push(Step { at_ms, slot: seat.slot, life: seat.life, number, path, outcome })
-                }
-                false => steps.left_out += 1,
+            if number < STEPS_MAX {
+                steps.kept.push(Step { at_ms, slot: seat.slot, life: seat.life, number, path, outcome });
+            } else {
+                steps.left_out += 1;
             }
         }
     }

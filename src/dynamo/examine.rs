@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout};
 use crate::clock::Timestamp;
 use crate::dynamo::compare::SIDE_BY_SIDE;
 use crate::dynamo::connect::{Connected, LOOKUP_TIMEOUT, Way};
-use crate::dynamo::schema::{DESCRIBED_WITHIN, patient};
+use crate::dynamo::schema::{ANSWERED_WITHIN, patient};
 use crate::dynamo::trouble::{GIVE_CREDENTIALS, POLICY, is_denied, is_unknown_operation};
 use crate::dynamo::{Dynamo, KeyAttribute, KeyKind, TableSpec, WRITES_MAX};
 use crate::finding::{Finding, quote, root_cause};
@@ -152,11 +152,12 @@ impl Intercept for DateHeader {
     }
 }
 
-/// What came of trying something.
+/// What came of trying something. Unanswered: nothing came back, so nothing is known.
 enum Tried {
     Allowed,
     Denied { message: String },
     Unknown,
+    Unanswered { why: String },
     Failed { why: String },
 }
 
@@ -169,7 +170,7 @@ impl Tried {
     {
         let Err(failed) = answer else { return Self::Allowed };
         let Some(error) = failed.as_service_error() else {
-            return Self::Failed { why: root_cause(&failed) };
+            return Self::Unanswered { why: root_cause(&failed) };
         };
         let (code, message) = (error.code().unwrap_or_default(), error.message().unwrap_or_default());
         match code {
@@ -196,7 +197,9 @@ impl Dynamo {
                     first.get_or_insert(message);
                 }
                 Tried::Unknown => failed = Some(format!("the store does not know {action}")),
-                Tried::Failed { why } => failed = Some(format!("{action} on {target} failed ({why})")),
+                Tried::Unanswered { why } | Tried::Failed { why } => {
+                    failed = Some(format!("{action} on {target} failed ({why})"));
+                }
             }
         }
         if !denied.is_empty() {
@@ -274,7 +277,7 @@ impl Dynamo {
         let request = self.client().transact_write_items();
         let writes = std::iter::once(delete).chain(checks).collect();
         let request = request.set_transact_items(Some(writes)).customize();
-        judge_transaction(request.config_override(patient(DESCRIBED_WITHIN)).send().await)
+        judge_transaction(request.config_override(patient(ANSWERED_WITHIN)).send().await)
     }
 
     /// Whether the tables can be brought back to a point in time.
@@ -340,12 +343,6 @@ where
             fail("the store does not say why it refuses a transaction".to_owned(), ELSEWHERE)
         };
     }
-    if let Err(failed) = &answer
-        && failed.as_service_error().is_none()
-    {
-        let found = format!("the store gave no answer to a transaction ({})", root_cause(failed));
-        return fail(found, "Whether it has them is not known; see that it can be reached, and try again");
-    }
     match Tried::of(answer) {
         Tried::Allowed => {
             fail("the store applied a transaction whose condition cannot hold".to_owned(), ELSEWHERE)
@@ -354,6 +351,10 @@ where
         Tried::Unknown => {
             fail("the store has no transactions, and every change is one".to_owned(), ELSEWHERE)
         }
+        Tried::Unanswered { why } => fail(
+            format!("the store gave no answer to a transaction ({why})"),
+            "Whether it has them is not known; see that it can be reached, and try again",
+        ),
         Tried::Failed { why } => {
             fail(format!("the store refuses transactions, and every change is one ({why})"), ELSEWHERE)
         }

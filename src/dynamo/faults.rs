@@ -10,12 +10,8 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aws_sdk_dynamodb::config::{ConfigBag, RuntimeComponents, RuntimeComponentsBuilder, SharedHttpClient};
-use aws_smithy_runtime_api::box_error::BoxError;
-use aws_smithy_runtime_api::client::connector_metadata::ConnectorMetadata;
-use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
-};
+use aws_sdk_dynamodb::config::SharedHttpClient;
+use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
@@ -23,6 +19,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 use tokio::sync::watch;
+
+use crate::dynamo::around::{Passing, around};
 
 /// What can happen to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -231,7 +229,7 @@ impl Faults {
 
     /// This client with these faults.
     pub fn around(&self, client: SharedHttpClient) -> SharedHttpClient {
-        SharedHttpClient::new(Faulty { client, faults: self.clone() })
+        around(client, self.clone())
     }
 
     fn next(&self) -> (Fault, Option<Duration>, Vec<Late>) {
@@ -278,53 +276,9 @@ fn counted(fault: Fault) -> Fault {
     if let Fault::Delay(_) = fault { Fault::Delay(0) } else { fault }
 }
 
-/// An HTTP client, and what happens on the way to it.
-#[derive(Debug)]
-struct Faulty {
-    client: SharedHttpClient,
-    faults: Faults,
-}
-
-impl HttpClient for Faulty {
-    fn http_connector(
-        &self,
-        settings: &HttpConnectorSettings,
-        components: &RuntimeComponents,
-    ) -> SharedHttpConnector {
-        let connector = self.client.http_connector(settings, components);
-        SharedHttpConnector::new(FaultyConnector { connector, faults: self.faults.clone() })
-    }
-
-    fn validate_base_client_config(
-        &self,
-        components: &RuntimeComponentsBuilder,
-        config: &ConfigBag,
-    ) -> Result<(), BoxError> {
-        self.client.validate_base_client_config(components, config)
-    }
-
-    fn validate_final_config(
-        &self,
-        components: &RuntimeComponents,
-        config: &ConfigBag,
-    ) -> Result<(), BoxError> {
-        self.client.validate_final_config(components, config)
-    }
-
-    fn connector_metadata(&self) -> Option<ConnectorMetadata> {
-        self.client.connector_metadata()
-    }
-}
-
-#[derive(Debug)]
-struct FaultyConnector {
-    connector: SharedHttpConnector,
-    faults: Faults,
-}
-
-impl HttpConnector for FaultyConnector {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let (connector, faults) = (self.connector.clone(), self.faults.clone());
+impl Passing for Faults {
+    fn pass(&self, connector: &SharedHttpConnector, request: HttpRequest) -> HttpConnectorFuture {
+        let (connector, faults) = (connector.clone(), self.clone());
         HttpConnectorFuture::new(async move { faults.meet(connector, request).await })
     }
 }

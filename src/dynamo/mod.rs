@@ -20,6 +20,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::clock::{Clock, Timestamp};
 
+mod around;
 pub mod compare;
 pub mod conformance;
 pub mod connect;

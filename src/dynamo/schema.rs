@@ -19,8 +19,9 @@ use crate::dynamo::{Dynamo, Index, KeyAttribute, KeyKind, Projection, TableSpec}
 /// How long a new table may take to become usable; Amazon needs about ten seconds.
 const ACTIVE_WITHIN: Duration = Duration::from_secs(60);
 
-/// How long a table is waited for to tell what it is.
-pub(super) const DESCRIBED_WITHIN: Duration = Duration::from_secs(15);
+/// How long a store is waited for where nobody on Discord waits: to tell what a table is, and whether it has
+/// transactions.
+pub(super) const ANSWERED_WITHIN: Duration = Duration::from_secs(15);
 
 /// What was done for one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,13 +105,13 @@ impl Dynamo {
         let request = self.client().update_time_to_live().table_name(self.table_name(table.name));
         let request = request
             .time_to_live_specification(specification.build().expect("both required fields are given"));
-        request.customize().config_override(patient(DESCRIBED_WITHIN)).send().await.map_err(not_applied)?;
+        request.customize().config_override(patient(ANSWERED_WITHIN)).send().await.map_err(not_applied)?;
         Ok(true)
     }
 
     pub(super) async fn describe(&self, table: &TableSpec) -> Result<Option<TableDescription>, Error> {
         let request = self.client().describe_table().table_name(self.table_name(table.name));
-        match request.customize().config_override(patient(DESCRIBED_WITHIN)).send().await {
+        match request.customize().config_override(patient(ANSWERED_WITHIN)).send().await {
             Ok(output) => Ok(output.table),
             Err(failed) => match failed.as_service_error() {
                 Some(error) if error.is_resource_not_found_exception() => Ok(None),
@@ -122,7 +123,7 @@ impl Dynamo {
     /// The attribute by which records expire, if that is enabled.
     pub(super) async fn expiry(&self, table: &TableSpec) -> Result<Option<String>, Error> {
         let request = self.client().describe_time_to_live().table_name(self.table_name(table.name));
-        let request = request.customize().config_override(patient(DESCRIBED_WITHIN));
+        let request = request.customize().config_override(patient(ANSWERED_WITHIN));
         let output = request.send().await.map_err(not_applied)?;
         let enabled = output.time_to_live_description.filter(|described| {
             let status = described.time_to_live_status();

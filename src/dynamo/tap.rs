@@ -1,77 +1,34 @@
 //! [`tapped`]: tells what the store is asked and what it answers, as the SDK sends and hears it.
 //!
-//! It wraps the HTTP client, outside of the faults: an attempt whose reply was lost is told as lost. Bodies are
+//! It is around the HTTP client, outside of the faults: an attempt whose reply was lost is told as lost. Bodies are
 //! told, headers are not: those hold the signature.
 
 use std::time::Instant;
 
-use aws_sdk_dynamodb::config::{ConfigBag, RuntimeComponents, RuntimeComponentsBuilder, SharedHttpClient};
-use aws_smithy_runtime_api::box_error::BoxError;
-use aws_smithy_runtime_api::client::connector_metadata::ConnectorMetadata;
-use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
-};
+use aws_sdk_dynamodb::config::SharedHttpClient;
+use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use serde_json::{Value, json};
 
 use crate::backstage::Backstage;
+use crate::dynamo::around::{Passing, around};
 
 /// This client, with everything that goes through it told to those who listen.
 pub(super) fn tapped(client: SharedHttpClient, backstage: Backstage) -> SharedHttpClient {
-    SharedHttpClient::new(Tapped { client, backstage })
+    around(client, Tap(backstage))
 }
 
-#[derive(Debug)]
-struct Tapped {
-    client: SharedHttpClient,
-    backstage: Backstage,
-}
+#[derive(Clone, Debug)]
+struct Tap(Backstage);
 
-impl HttpClient for Tapped {
-    fn http_connector(
-        &self,
-        settings: &HttpConnectorSettings,
-        components: &RuntimeComponents,
-    ) -> SharedHttpConnector {
-        let connector = self.client.http_connector(settings, components);
-        SharedHttpConnector::new(TappedConnector { connector, backstage: self.backstage.clone() })
-    }
-
-    fn validate_base_client_config(
-        &self,
-        components: &RuntimeComponentsBuilder,
-        config: &ConfigBag,
-    ) -> Result<(), BoxError> {
-        self.client.validate_base_client_config(components, config)
-    }
-
-    fn validate_final_config(
-        &self,
-        components: &RuntimeComponents,
-        config: &ConfigBag,
-    ) -> Result<(), BoxError> {
-        self.client.validate_final_config(components, config)
-    }
-
-    fn connector_metadata(&self) -> Option<ConnectorMetadata> {
-        self.client.connector_metadata()
-    }
-}
-
-#[derive(Debug)]
-struct TappedConnector {
-    connector: SharedHttpConnector,
-    backstage: Backstage,
-}
-
-impl HttpConnector for TappedConnector {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        if !self.backstage.is_heard() {
-            return self.connector.call(request);
+impl Passing for Tap {
+    fn pass(&self, connector: &SharedHttpConnector, request: HttpRequest) -> HttpConnectorFuture {
+        if !self.0.is_heard() {
+            return connector.call(request);
         }
         let (asked, started) = (asked(&request), Instant::now());
-        let (call, backstage) = (self.connector.call(request), self.backstage.clone());
+        let (call, backstage) = (connector.call(request), self.0.clone());
         HttpConnectorFuture::new(async move {
             let answer = call.await;
             backstage.tell("store", || {

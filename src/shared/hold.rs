@@ -210,6 +210,9 @@ struct Holding {
     validity: Arc<Validity>,
 }
 
+/// Whose lease its holder has ended, and who wants to know what became of it.
+type Ended = (Arc<Validity>, Option<oneshot::Sender<bool>>);
+
 /// All leases of one permit or pool in this process, and all who wait for one.
 struct Keeper {
     hub: Arc<Hub>,
@@ -217,7 +220,7 @@ struct Keeper {
     kind: Hold,
     waiting: VecDeque<HoldJob>,
     held: Vec<Holding>,
-    ends: FuturesUnordered<BoxFuture<'static, (String, Option<oneshot::Sender<bool>>)>>,
+    ends: FuturesUnordered<BoxFuture<'static, Ended>>,
     watcher: Option<Watcher<Holders>>,
     /// Whether the record is worth another try.
     promising: bool,
@@ -267,7 +270,7 @@ impl Keeper {
             };
             tokio::select! {
                 biased;
-                Some((who, reply)) = self.ends.next() => self.give_back(&who, reply).await,
+                Some((whose, reply)) = self.ends.next() => self.give_back(&whose, reply).await,
                 () = renewal => self.renew().await,
                 () = arrived.notified() => {}
                 seen = sight => {
@@ -328,6 +331,10 @@ impl Keeper {
     }
 
     fn grant(&mut self, job: HoldJob, record: &Holders, until: i64, ends: Instant) {
+        // What an earlier life of the same asker held is this one's now.
+        if let Some(place) = self.held.iter().position(|holding| holding.who == job.who) {
+            self.end(place);
+        }
         let validity = Validity::until(ends);
         let (end, ended) = oneshot::channel();
         let index = self.kind.index_of(record, &job.who);
@@ -335,8 +342,8 @@ impl Keeper {
         self.hub.book.holds(self.kind.name());
         // Whoever has gone away drops it.
         drop(job.reply.send(Ok((permit, index))));
-        let (who, now) = (job.who.clone(), Instant::now());
-        self.ends.push(async move { (who, ended.await.ok()) }.boxed());
+        let (whose, now) = (validity.clone(), Instant::now());
+        self.ends.push(async move { (whose, ended.await.ok()) }.boxed());
         self.held.push(Holding {
             who: job.who,
             until,
@@ -349,14 +356,21 @@ impl Keeper {
         });
     }
 
-    async fn give_back(&mut self, who: &str, reply: Option<oneshot::Sender<bool>>) {
-        let Some(place) = self.held.iter().position(|holding| holding.who == who) else { return };
+    /// The holder in this place is one no more. Whether it still was until now.
+    fn end(&mut self, place: usize) -> (Holding, bool) {
         let holding = self.held.swap_remove(place);
         let sound = holding.validity.holds();
         self.hub.book.held(self.kind.name(), sound);
         holding.validity.lose();
-        let update = self.kind.give_back(&self.place, self.hub.now(), who, holding.until, holding.index);
-        let gone = |record: &Holders| self.kind.until_of(record, who).is_none();
+        (holding, sound)
+    }
+
+    async fn give_back(&mut self, whose: &Arc<Validity>, reply: Option<oneshot::Sender<bool>>) {
+        let found = self.held.iter().position(|holding| Arc::ptr_eq(&holding.validity, whose));
+        let Some(place) = found else { return };
+        let (Holding { who, until, index, .. }, sound) = self.end(place);
+        let update = self.kind.give_back(&self.place, self.hub.now(), &who, until, index);
+        let gone = |record: &Holders| self.kind.until_of(record, &who).is_none();
         let freed = self.hub.settle(&self.place, update, gone).await;
         if let Some(reply) = reply {
             let _ = reply.send(sound && matches!(freed, Ok(Settled::Done(_))));

@@ -178,7 +178,8 @@ impl Hub {
         Ok(self.dynamo.get(place.key()).await?)
     }
 
-    /// Reads a record that never changes once it is there: at half the price, and again if that is too early.
+    /// Reads a record for what never changes in it once it is there: at half the price, and again if that is too
+    /// early.
     pub async fn look_cheaply<T: Table<Key = (String, String)>>(&self, place: &Place) -> Result<Option<T>> {
         match self.dynamo.get_eventually(place.key()).await? {
             Some(record) => Ok(Some(record)),

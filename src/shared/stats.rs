@@ -39,12 +39,16 @@ pub struct SharedStats {
 
 /// How long something took each time; nothing is kept before the first.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Times(Option<Histogram<u64>>);
+pub struct Times {
+    all: Option<Histogram<u64>>,
+    total: Duration,
+}
 
 impl Times {
     fn note(&mut self, time: Duration) {
+        self.total += time;
         // Two digits, in 20 KB.
-        let all = self.0.get_or_insert_with(|| {
+        let all = self.all.get_or_insert_with(|| {
             Histogram::new_with_bounds(1, LONGEST_MICROS, 2).expect("bounds and digits are sound")
         });
         all.saturating_record(u64::try_from(time.as_micros()).unwrap_or(LONGEST_MICROS));
@@ -52,13 +56,12 @@ impl Times {
 
     /// What this share of all did not take longer than; zero where there were none.
     pub fn quantile(&self, share: f64) -> Duration {
-        Duration::from_micros(self.0.as_ref().map_or(0, |all| all.value_at_quantile(share)))
+        Duration::from_micros(self.all.as_ref().map_or(0, |all| all.value_at_quantile(share)))
     }
 
-    /// All of them together, to the digits that are kept.
+    /// All of them together.
     pub fn total(&self) -> Duration {
-        let all = self.0.as_ref().map_or(0.0, |all| all.mean() * all.len() as f64);
-        Duration::from_secs_f64(all / 1_000_000.0)
+        self.total
     }
 }
 

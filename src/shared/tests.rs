@@ -412,3 +412,18 @@ async fn limits_are_told_and_nothing_is_cut() {
     assert!(matches!(refused, Some(LeaseError::Shared(SharedError::TooLarge { limit: 300 }))));
     assert!(matches!(shared.pool_load("p", &vec![0; POOL_MAX + 1]).await, Err(SharedError::TooLarge { .. })));
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_again_is_not_ended_with_its_earlier_life() {
+    let shared = one().await;
+    let permit =
+        async |slot| shared.permit("door", 3, &Who::slot(slot), LeaseOptions::default()).await.unwrap();
+    let (first, before, last) = (permit(1).await, permit(2).await, permit(3).await);
+    drop(last);
+    drop(first);
+    drop(before);
+    let again = permit(2).await;
+    sleep(Duration::from_millis(100)).await;
+    assert!(again.is_valid());
+    assert!(again.release().await);
+}

@@ -6,9 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { startBrowser, startPlayground } from "./program.mjs";
-
-/** A laptop under load is slow, but not this slow. */
-const WAIT_MS = 20_000;
+import { window as opened } from "./stage.mjs";
 
 /** Messages in the long channel, and how many of them may be in the document. */
 const MANY = 2_000;
@@ -18,11 +16,7 @@ let folder, playground, browser, page;
 const problems = [];
 
 async function open(options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, permissions: ["clipboard-read", "clipboard-write"], ...options });
-  const page = await context.newPage();
-  page.setDefaultTimeout(WAIT_MS);
-  page.on("console", (message) => ["error", "warning"].includes(message.type()) && problems.push(message.text()));
-  page.on("pageerror", (error) => problems.push(error.stack));
+  const page = await opened(browser, problems, options);
   await page.goto(playground.address);
   await page.locator("#channels button").first().waitFor({ state: "attached" });
   return page;

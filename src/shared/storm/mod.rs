@@ -44,7 +44,7 @@ mod lease;
 mod remote;
 
 /// Of each storm.
-const SCHEDULES: u64 = 500;
+const SCHEDULES: u64 = 1_000;
 
 /// How many schedules may pass before a broken rule is found. Those with the rarest cause need two losses at
 /// the same write.

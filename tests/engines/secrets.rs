@@ -1,13 +1,11 @@
 //! The token and the secret key are in nothing that the bot writes: log, replies, metrics, errors, findings.
 
-use std::net::TcpListener;
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
 use crate::child::{Mneme, mneme, outcome};
-use crate::harness::Discord;
+use crate::harness::{Discord, free_address};
 use crate::{endpoint, prefix};
 
 /// Nobody's, and in no other text.
@@ -39,11 +37,6 @@ async fn page(address: &str, path: &str) -> String {
     text
 }
 
-/// A port that is free now; nobody else asks for one before the bot takes it.
-fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a free port").to_string()
-}
-
 /// Every kind of work once: questions, changes, refusals.
 async fn talk(discord: &Discord) -> Vec<String> {
     let (ann, mut replies) = (discord.person("zoo", "cats", "ann"), Vec::new());
@@ -69,7 +62,7 @@ async fn talk(discord: &Discord) -> Vec<String> {
 
 #[tokio::test]
 async fn nothing_that_is_written_holds_a_secret() {
-    let (discord, prefix, http) = (Discord::start().await, prefix("secrets"), free_address());
+    let (discord, prefix, http) = (Discord::start().await, prefix("secrets"), free_address().to_string());
     let mut command =
         with_secrets(&discord, &["run", "--create-tables", "--http", &http], &endpoint(), &prefix);
     command.args(["--discord-pacing", "off"]);

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use crate::child::{Mneme, mneme, outcome, signal};
-use crate::harness::PATIENCE;
+use crate::harness::{Counters, PATIENCE, free_address};
 use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -60,29 +60,13 @@ async fn the_bot_in_another_process_keeps_its_promises() {
 async fn the_report_counts_what_the_bot_counts() {
     let tree = format!("{REMEMBER}\n    - wait: 1h");
     let folder = folder(&[("remember", &tree)]);
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let address = port.to_string();
+    let address = free_address();
     let mut command = army(folder.path(), ["run", "--tree", "remember", "--n", "20", "--seed", "1"]);
-    command.args(["--bot-process", "bot", "--bot-http", &address, "--json", "run.json"]);
+    command.args(["--bot-process", "bot", "--bot-http", &address.to_string(), "--json", "run.json"]);
     let mut run = Mneme::start(command);
     // The bot's own count, by its own page.
-    let mut looks = tokio::time::interval(std::time::Duration::from_millis(50));
-    let counted = async {
-        loop {
-            looks.tick().await;
-            let Ok(page) = reqwest::get(format!("http://{address}/metrics")).await else { continue };
-            let text = page.text().await.unwrap_or_default();
-            let ours = text.lines().filter(|line| {
-                line.starts_with("mneme_commands_total") && line.contains("command=\"remember\"")
-            });
-            let counts = ours.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
-            let count: u64 = counts.sum();
-            if count >= 20 {
-                return count;
-            }
-        }
-    };
-    let counted = timeout(PATIENCE, counted).await.expect("the bot counts");
+    let counters = Counters(address);
+    let counted = counters.reach_where("mneme_commands_total", "command=\"remember\"", 20).await;
     run.says("20 bots").await;
     let (status, written) = run.terminate().await;
     assert_eq!(status.code(), Some(130), "{written:?}");

@@ -16,7 +16,9 @@ use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
 use crate::child::{Mneme, run_on};
-use crate::harness::{Discord, Person, Stage, instance, memory, start, start_impatient, world};
+use crate::harness::{
+    Counters, Discord, Person, Stage, free_address, instance, memory, start, start_impatient, world,
+};
 
 const MESSAGES: &str = "POST /channels/{c}/messages";
 const PONG: &str = "🟢 Pong!";
@@ -410,18 +412,12 @@ async fn no_log_line_holds_the_token_and_few_hold_what_people_say() {
 #[tokio::test]
 async fn identifies_are_counted() {
     let (discord, data) = (Discord::start().await, tempfile::tempdir().unwrap());
-    let port = listener().await.local_addr().unwrap().port();
+    let address = free_address();
     let mut command = run_on(&discord, data.path());
-    command.env("HTTP", format!("127.0.0.1:{port}")).env("LOG", "mneme=info,serenity=off");
+    command.env("HTTP", address.to_string()).env("LOG", "mneme=info,serenity=off");
     let bot = connected(&discord, command).await;
     assert_eq!(discord.person("zoo", "cats", "ann").says(".ping").await, PONG);
-    let mut metrics = String::new();
-    // They are counted twice a second.
-    while !metrics.contains("mneme_gateway_identifies_total 1") {
-        metrics =
-            reqwest::get(format!("http://127.0.0.1:{port}/metrics")).await.unwrap().text().await.unwrap();
-        assert!(!metrics.contains("mneme_gateway_identifies_total 2"), "{metrics}");
-    }
+    assert_eq!(Counters(address).reach("mneme_gateway_identifies_total", 1).await, 1);
     assert_eq!(bot.terminate().await.0.code(), Some(0));
     discord.end().await;
 }

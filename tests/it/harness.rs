@@ -223,7 +223,7 @@ impl Discord {
     /// A bot that is connected, and what it counts.
     pub async fn bot_that_counts(&self) -> (Bot, Counters) {
         let mut seen = self.simulator.watch(self.id("ann"));
-        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = free_address();
         let settings = self.settings(Patience::default());
         let (http, parts) = (Some(run::Http::here(address)), run::Parts::default());
         let bot = self.launch_with(settings, memory().await, instance(), http, parts);
@@ -316,30 +316,40 @@ impl Discord {
     }
 }
 
+/// An address on loopback that was free a moment ago.
+pub fn free_address() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
 /// The page of a bot's metrics.
-pub struct Counters(SocketAddr);
+pub struct Counters(pub SocketAddr);
 
 impl Counters {
-    pub async fn text(&self) -> String {
-        let page = reqwest::get(format!("http://{}/metrics", self.0)).await.unwrap();
-        page.text().await.unwrap()
+    pub async fn text(&self) -> reqwest::Result<String> {
+        reqwest::get(format!("http://{}/metrics", self.0)).await?.text().await
     }
 
-    /// Waits until the sum of a metric, over all its labels, is at least so much.
-    pub async fn reach(&self, metric: &str, least: u64) {
+    /// Waits until the sum of a metric, over all its labels, is at least so much, and gives it.
+    pub async fn reach(&self, metric: &str, least: u64) -> u64 {
+        self.reach_where(metric, "", least).await
+    }
+
+    /// The same over those lines that have these words. The bot may not be there yet.
+    pub async fn reach_where(&self, metric: &str, words: &str, least: u64) -> u64 {
         let mut looks = interval(Duration::from_millis(5));
         let reached = async {
             loop {
                 looks.tick().await;
-                let text = self.text().await;
+                let Ok(text) = self.text().await else { continue };
                 let ours = text.lines().filter(|line| line.split(['{', ' ']).next() == Some(metric));
-                let counts = ours.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
-                if counts.sum::<u64>() >= least {
-                    break;
+                let ours = ours.filter(|line| line.contains(words));
+                let sum = ours.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum();
+                if sum >= least {
+                    return sum;
                 }
             }
         };
-        timeout(PATIENCE, reached).await.unwrap_or_else(|_| panic!("{metric} reaches {least}"));
+        timeout(PATIENCE, reached).await.unwrap_or_else(|_| panic!("{metric} reaches {least}"))
     }
 }
 

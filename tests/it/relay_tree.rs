@@ -1,7 +1,6 @@
 //! The relay as its operator meets it: a tree of files, the executable that reads it, and the commands in Discord.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::chats;
 use crate::child::{Mneme, mneme, outcome, run_on};
-use crate::harness::{Bot, Discord, instance, memory};
+use crate::harness::{Bot, Counters, Discord, free_address, instance, memory};
 
 fn example() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/relay")
@@ -126,11 +125,6 @@ async fn a_tree_with_mistakes_ends_the_start_with_all_of_them() {
     discord.end().await;
 }
 
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 /// Everything that holds a secret, and a rule that speaks.
 fn busy_tree(scripts: u16, channel: u64) -> TempDir {
     let relay = format!(
@@ -138,14 +132,14 @@ fn busy_tree(scripts: u16, channel: u64) -> TempDir {
          topics:\n  - {{ topic: alerts/** }}\n  - {{ topic: host/**, kind: sample }}\n  - {{ topic: announce, open: true }}\n\
          links:\n  - {{ from: hub, to: laptop, topics: [\"**\"] }}\n  - {{ from: laptop, to: hub, topics: [\"**\"] }}\n\
          transports:\n  xmpp: {{ server: \"127.0.0.1:{}\", tls: off, password: {{ secret: xmpp_password }} }}\n",
-        free_port()
+        free_address().port()
     );
     let rules = format!(
         "rules:\n  - name: tell\n    when: topic matches \"^alerts/\"\n    do:\n      - post: {{ channel: \"{channel}\", text: \"⚠ {{subject}}\", quiet: 1h }}\n      - gauge: {{ name: files, field: files }}\n"
     );
     let web = format!(
         "{{ source: http, url: \"http://127.0.0.1:{}/\", every: 1s, headers: {{ authorization: {{ secret: web }} }}, topic: host/web }}\n",
-        free_port()
+        free_address().port()
     );
     let door = format!(
         "{{ source: scripts, listen: \"127.0.0.1:{scripts}\", token: {{ secret: door }}, topics: [alerts/**], scope: fleet }}\n"
@@ -171,11 +165,11 @@ fn busy_tree(scripts: u16, channel: u64) -> TempDir {
 async fn scripts_are_heard_and_no_secret_is_told_anywhere() {
     let (discord, data) = (Discord::start().await, tempfile::tempdir().unwrap());
     let olga = discord.person("zoo", "cats", "olga");
-    let (scripts, http) = (free_port(), free_port());
+    let (scripts, http) = (free_address().port(), free_address());
     let tree = busy_tree(scripts, olga.channel);
     let mut command = run_on(&discord, data.path());
     command.arg("--bot-name").arg("hub").arg("--config").arg(tree.path());
-    command.arg("--http").arg(format!("127.0.0.1:{http}")).args(["--log", "mneme=trace"]);
+    command.arg("--http").arg(http.to_string()).args(["--log", "mneme=trace"]);
     command.arg("--bot-owners").arg(olga.id.to_string());
     let mut bot = Mneme::start(command);
     bot.is_ready().await;
@@ -216,8 +210,7 @@ async fn scripts_are_heard_and_no_secret_is_told_anywhere() {
     bot.has_said("the relay cannot reach its peers").await;
     let status_card = olga.says(".relay").await;
     assert!(status_card.contains("I am **hub**") && status_card.contains("laptop"), "{status_card}");
-    let metrics =
-        reqwest::get(format!("http://127.0.0.1:{http}/metrics")).await.unwrap().text().await.unwrap();
+    let metrics = Counters(http).text().await.unwrap();
     assert!(metrics.contains("relay_gauge{name=\"files\",key=\"door\"} 12"), "{metrics}");
     let (status, written) = bot.terminate().await;
     assert!(status.success(), "{}", written.join("\n"));

@@ -30,7 +30,7 @@ async fn all_metrics() -> String {
     // And what a bot counts that runs.
     let discord = Discord::start().await;
     let (bot, counters) = discord.bot_that_counts().await;
-    let text = metrics.text() + &counters.text().await;
+    let text = metrics.text() + &counters.text().await.unwrap();
     bot.stop().await;
     discord.end().await;
     text

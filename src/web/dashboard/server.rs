@@ -10,7 +10,7 @@ use crate::context::{Args, Context, Error, Reply};
 use crate::history::Revision;
 use crate::web::dashboard::desk::Desk;
 use crate::web::dashboard::door::Viewer;
-use crate::web::dashboard::page::{self, Cells, answer, count, table, tile};
+use crate::web::dashboard::page::{self, Cells, Ways, answer, count, table, tile};
 use crate::web::dashboard::words::{at, person, theirs};
 
 /// Memories on one page.
@@ -29,6 +29,7 @@ const BOARDS: [&str; 4] = ["sparkles", "memories", "commands", "djs"];
 pub struct Visit<'a> {
     pub desk: &'a Desk,
     pub viewer: &'a Viewer,
+    pub ways: Ways,
     pub ctx: Context,
     pub server_id: u64,
     pub name: String,
@@ -46,16 +47,21 @@ impl Visit<'_> {
         let base = self.base();
         let ways =
             [("", "Overview"), ("/memories", "Memories"), ("/audit", "Changes"), ("/settings", "Settings")];
+        // A memory is reached by way of all of them.
+        let here = |name: &str| match title {
+            "Memory" => (name == "Memories").then_some("true"),
+            _ => (name == title).then_some("page"),
+        };
         let body = html! {
             nav.sub aria-label="Server" {
-                @for (way, name) in ways { a href={ (base) (way) } aria-current=[(name == title).then_some("page")] { (name) } }
+                @for (way, name) in ways { a href={ (base) (way) } aria-current=[here(name)] { (name) } }
                 a href={ (base) "/export" } { "Export" }
             }
             (body)
         };
         page::headed(
             self.viewer,
-            self.ctx.caller.bot_owner,
+            self.ways,
             "/servers",
             title,
             &html! { (theirs(&self.name)) " · " (title) },
@@ -195,7 +201,9 @@ impl Visit<'_> {
                 self.restore_form(key, head, row, event),
             ]
         };
-        let columns = ["#Revision", "When", "Who", "What", "It said", "Make it so again"];
+        // Without the last column for those who may only look.
+        let columns = ["Revision", "When", "Who", "What", "It said", "Make it so again"];
+        let columns = &columns[..columns.len() - usize::from(!self.may_restore())];
         html! {
             @if let Some(told) = told { p.told role="status" { (theirs(told)) } }
             h3 { (theirs(head.map_or(key, Remembered::display))) }
@@ -207,13 +215,17 @@ impl Visit<'_> {
                 },
                 None => p { "It is forgotten." },
             }
-            (table("History, the newest first", &columns, rows.iter().map(row).collect(), "It has not been changed since it is known."))
+            (table("History, the newest first", columns, rows.iter().map(row).collect(), "It has not been changed since it is known."))
         }
+    }
+
+    fn may_restore(&self) -> bool {
+        matches!(self.viewer, Viewer::SignedIn(_)) && self.manages
     }
 
     /// A form that makes a memory what it was. Its event is made with the page: pressed twice it is one change.
     fn restore_form(&self, key: &str, head: Option<&Remembered>, row: &Revision, event: u64) -> Markup {
-        let (Viewer::SignedIn(session), true) = (self.viewer, self.manages) else { return html! { "–" } };
+        let (Viewer::SignedIn(session), true) = (self.viewer, self.may_restore()) else { return html! {} };
         let newest = head.is_some_and(|head| head.rev == row.rev);
         let restorable = head.is_some() && !newest && !row.is_erased() && row.op != "alias";
         html! {

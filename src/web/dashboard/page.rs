@@ -113,6 +113,10 @@ fn who(viewer: &Viewer) -> Markup {
     }
 }
 
+/// What a page for strangers may load: nothing, and that includes the picture that browsers ask for by themselves.
+const OUTSIDE_POLICY: &str =
+    "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
 /// A page for somebody who is not signed in. Styles are for those who are, so it has none.
 pub fn outside(status: StatusCode, why: &str, way: &str) -> Response {
     let page = html! {
@@ -123,11 +127,12 @@ pub fn outside(status: StatusCode, why: &str, way: &str) -> Response {
                 title { "mneme" }
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
+                link rel="icon" href="data:,";
             }
             body { main { h1 { "mneme" } p { (why) } p { a href=(SIGN_IN) { (way) } } } }
         }
     };
-    html_response(status, page)
+    ([(header::CONTENT_SECURITY_POLICY, OUTSIDE_POLICY)], html_response(status, page)).into_response()
 }
 
 fn html_response(status: StatusCode, page: Markup) -> Response {

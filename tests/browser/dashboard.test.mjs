@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { freePort, startBrowser, startPlayground } from "./program.mjs";
-import { isLight, violations, window } from "./stage.mjs";
+import { isLight, tooWide, violations, window } from "./stage.mjs";
 
 /** Names and texts that want to be more than text. */
 const HOSTILE = [
@@ -123,7 +123,7 @@ test("hostile keys and values are text in both faces", async () => {
     const place = Number(/key=h(\d)/u.exec(address)[1]);
     assert.equal(await page.locator("pre.value .theirs").evaluate((one) => one.textContent), HOSTILE[place].slice(0, 1900).trim());
     assert.equal(await page.locator("main :is(script, img, iframe)").count(), 0);
-    const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    const wide = await tooWide(page);
     assert.ok(wide <= 0, `${address}: ${wide} pixels too wide`);
   }
   assert.equal(await chat.locator("#messages :is(script, iframe), #messages img[src=x]").count(), 0);
@@ -142,7 +142,7 @@ test("the relay's page shows what waits, and hostile subjects as text", async ()
   assert.equal(await waiting.locator("tbody tr").count(), HOSTILE.length);
   for (const text of HOSTILE) assert.ok((await waiting.evaluate((table) => table.textContent)).includes(text.slice(0, 190)), text);
   assert.equal(await page.locator("main :is(script, img, iframe)").count(), 0);
-  assert.ok((await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)) <= 0);
+  assert.ok((await tooWide(page)) <= 0);
   assert.deepEqual(await violations(page), []);
 });
 
@@ -150,7 +150,7 @@ test("on a phone every page fits", async () => {
   const phone = await window(browser, problems, { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true, colorScheme: "dark" });
   for (const path of PAGES) {
     await phone.goto(dashboard + path);
-    const wide = await phone.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    const wide = await tooWide(phone);
     assert.ok(wide <= 0, `${path}: ${wide} pixels too wide`);
     assert.deepEqual(await violations(phone), []);
   }

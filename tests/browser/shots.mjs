@@ -124,6 +124,12 @@ await until(() => accepts(xmpp));
 let playground = await startPlayground("data");
 let chat = await open(playground.address);
 const alice = (await chat.evaluate(() => location.hash)).slice(1).split("/")[0];
+const people = await chat.evaluate(async () => {
+  const socket = new WebSocket(`ws://${location.host}/ws`);
+  const { d } = await new Promise((resolve) => (socket.onmessage = ({ data }) => resolve(JSON.parse(data))));
+  socket.close();
+  return d.people.map(({ id }) => id).slice(1);
+});
 await chat.context().close();
 await playground.kill();
 const dashboard = `http://127.0.0.1:${port}`;
@@ -151,27 +157,28 @@ await page.waitForURL(`${dashboard}/servers`);
 
 // The plot needs some looks at the numbers, and something to see.
 const SAID = [
-  ["alice", ".rem tea"],
-  ["bob", ".rem wifi"],
-  ["carol", ".rem where the keys are"],
-  ["dave", ".ping"],
-  ["bob", ".remember the keys are under the flowerpot"],
-  ["carol", ".sparkle @alice for the tea"],
-  ["alice", ".mem list"],
-  ["dave", ".leaderboard"],
-  ["carol", ".rem the keys"],
+  () => ["alice", ".rem tea"],
+  () => ["bob", ".rem wifi"],
+  (n) => ["carol", `.remember room ${n} is on floor ${1 + (n % 7)}`],
+  () => ["dave", ".ping"],
+  () => ["bob", ".mem list"],
+  (n) => ["alice", `.sparkle <@${people[n % people.length]}> for the tea`],
+  () => ["dave", ".leaderboard memories"],
+  () => ["carol", ".rem wifi"],
+  () => ["alice", ".rem wifi"],
+  () => ["dave", ".rem where the keys are"],
 ];
 const looks = async () => (await page.goto(dashboard), page.locator("polyline").first().evaluate((line) => line.points.numberOfItems));
 let said = 0;
 for (let look = await looks(); look < LOOKS; ) {
   const rate = RATES[look % RATES.length];
-  await crowd(chat, Array.from({ length: rate }, () => SAID[said++ % SAID.length]));
+  await crowd(chat, Array.from({ length: rate }, () => SAID[said % SAID.length](said++)));
   await until(async () => (await looks()) > look);
   look = await looks();
 }
 await shot(page, "dashboard");
 
-for (const [topic, subject] of [["alerts/disk", "/ is 93 % full"], ["alerts/backup", "the backup of Sunday is missing"], ["host/load", "a number"], ["alerts/disk", "/home is 91 % full"]]) await publish(laptopScripts, topic, subject);
+for (const [topic, subject] of [["alerts/disk", "/ is 93 % full"], ["alerts/backup", "the backup of Sunday is missing"], ["host/load", "the load is 0.42"], ["alerts/disk", "/home is 91 % full"]]) await publish(laptopScripts, topic, subject);
 for (const [topic, subject] of [["alerts/certificate", "chat.example.org ends in 6 days"], ["announce", "the shop is closed on Monday"]]) await publish(hubScripts, topic, subject);
 await until(async () => {
   await page.goto(`${dashboard}/relay`);

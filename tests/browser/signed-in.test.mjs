@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { gunzipSync } from "node:zlib";
 import { freePort, startBrowser, startPlayground } from "./program.mjs";
-import { isLight, tabTo, violations, window } from "./stage.mjs";
+import { isLight, tabTo, tooWide, violations, window } from "./stage.mjs";
 
 let folder, playground, dashboard, browser, page, garage, wonderland;
 const problems = [];
@@ -138,7 +138,7 @@ for (const [name, options] of [
     await signIn(other, "bob");
     for (const path of ["/servers", garage, `${garage}/memories`, `${garage}/memory?key=torque`, `${garage}/audit`, `${garage}/settings`]) {
       await other.goto(dashboard + path);
-      const wide = await other.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      const wide = await tooWide(other);
       assert.ok(wide <= 0, `${path}: ${wide} pixels too wide`);
       assert.deepEqual(await violations(other), [], path);
     }

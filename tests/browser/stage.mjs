@@ -56,3 +56,8 @@ export async function tabTo(locator) {
   }
   assert.fail(`no way by Tab to ${locator}`);
 }
+
+/** How many pixels a page is wider than its window. A phone makes room for what is too wide, so its own word is not taken. */
+export async function tooWide(page) {
+  return (await page.evaluate(() => document.documentElement.scrollWidth)) - page.viewportSize().width;
+}

@@ -198,7 +198,7 @@ pub async fn reminders(services: &Services) -> Result<Markup, dynamo::Error> {
         let bar = html! {
             meter min="0" max=(most.max(1)) value=(due.len()) aria-label=(format!("{} due", due.len())) {}
         };
-        vec![html! { (hour(*time).replace('T', " ")) " h UTC" }, html! { (due.len()) }, bar]
+        vec![html! { time { (hour(*time).replace('T', " ")) " h UTC" } }, html! { (due.len()) }, bar]
     };
     let next = hours.iter().flat_map(|(_, due)| due).take(ROWS_MAX);
     let row = |due: &Due| -> Cells {

@@ -217,8 +217,11 @@ pub fn answer(reply: &Reply, names: Names<'_>, turned: &dyn Fn(&str) -> String) 
 /// The same for an answer that may have failed: the rest of its page is still worth showing.
 pub fn part(title: &str, reply: Result<Reply, Error>, names: Names<'_>) -> Markup {
     match reply {
-        Ok(reply) => answer(&Reply { rows: Vec::new(), ..reply }, names, &|_| String::new()),
-        Err(Error::Refused(why) | Error::Usage(why)) => {
+        Ok(reply) if reply.card.is_some() => {
+            answer(&Reply { rows: Vec::new(), ..reply }, names, &|_| String::new())
+        }
+        // It has no heading of its own.
+        Ok(Reply { text: why, .. }) | Err(Error::Refused(why) | Error::Usage(why)) => {
             html! { section.answer { h2 { (title) } (words::marked(&why, names)) } }
         }
         Err(_) => {

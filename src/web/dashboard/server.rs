@@ -23,7 +23,8 @@ const REVISIONS: u32 = 50;
 const EXCERPT: usize = 400;
 
 /// The boards of a server.
-const BOARDS: [&str; 4] = ["sparkles", "memories", "commands", "djs"];
+const BOARDS: [(&str, &str); 4] =
+    [("sparkles", "Sparkles"), ("memories", "Memories"), ("commands", "Commands"), ("djs", "DJs")];
 
 /// Who looks at which server, and what they may do there.
 pub struct Visit<'a> {
@@ -79,9 +80,9 @@ impl Visit<'_> {
     /// `/servers/{id}`
     pub async fn overview(&self) -> Response {
         let names = self.desk.names(self.server_id);
-        let boards = BOARDS.map(|board| {
+        let boards = BOARDS.map(|(board, title)| {
             let args = Args::new().with_text("board", board);
-            async move { (board, self.desk.ask(&self.ctx, "leaderboard", args).await) }
+            async move { (title, self.desk.ask(&self.ctx, "leaderboard", args).await) }
         });
         let month = || Args::new().with_text("window", "month");
         let (boards, used, cost, listed) = tokio::join!(
@@ -107,10 +108,10 @@ impl Visit<'_> {
                     (tile("Members", count(server.members as f64), ""))
                     (tile("Owner", person(server.owner_id, &names), ""))
                 }
-                (tile("Id", self.server_id, ""))
+                (tile("Id", html! { span.id { (self.server_id) } }, ""))
             }
             div.answers {
-                @for (board, reply) in boards { (page::part(board, reply, &names)) }
+                @for (title, reply) in boards { (page::part(title, reply, &names)) }
                 (page::part("Used this month", used, &names))
                 (page::part("Cost this month", cost, &names))
             }

@@ -15,6 +15,7 @@ mod faults;
 mod gateway;
 mod generated;
 mod harness;
+mod instances;
 mod isolation;
 mod kill;
 mod ledger;

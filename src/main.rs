@@ -50,6 +50,7 @@ async fn start(role: Role) -> anyhow::Result<Exit> {
                     data_dir: options.data_dir.clone(),
                     instance: instance(&options.bot),
                     http: options.http,
+                    accounts: options.accounts.clone(),
                 };
                 let tasks = Tasks::new();
                 match until_signalled(&tasks, playground::run(settings, &tasks)).await? {
@@ -133,6 +134,7 @@ async fn until_signalled(
                 _ = terminate.recv() => {}
             }
             if tasks.shutdown().is_cancelled() {
+                army::screen::restore();
                 std::process::exit(INTERRUPTED);
             }
             info!("stopping; once more to stop at once");

@@ -1,5 +1,6 @@
 //! What users see, over the wire, and the conventions that hold the project together.
 
+mod accounts;
 mod adopt;
 mod army;
 mod army_cli;

@@ -507,7 +507,7 @@ pub struct Web {
     /// Serve the dashboard, /live, /ready and /metrics on this address; a port alone is one of this machine
     #[arg(long, env = "HTTP", value_parser = http_address)]
     pub http: Option<SocketAddr>,
-    /// What people type to see the dashboard, such as https://bot.example.org; then everybody signs in with Discord
+    /// What people type to see the dashboard, such as `https://bot.example.org`; then everybody signs in with Discord
     #[arg(long, env = "DASHBOARD_URL", value_parser = dashboard_url)]
     pub dashboard_url: Option<reqwest::Url>,
     /// The OAuth2 client secret of the bot's application; for signing in to the dashboard
@@ -536,7 +536,7 @@ pub struct Relay {
     /// What this bot is called there; the host's name up to its first dot if nothing else is said
     #[arg(long, env = "BOT_NAME")]
     pub bot_name: Option<String>,
-    /// A folder with a file for each secret, in place of secrets.yaml.<bot>
+    /// A folder with a file for each secret, in place of `secrets.yaml.<bot>`
     #[arg(long, env = "SECRETS_DIR")]
     pub secrets_dir: Option<PathBuf>,
 }

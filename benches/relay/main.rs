@@ -117,8 +117,8 @@ fn settings(server: &Server, me: &str, peer: &str) -> Settings {
         ca: None,
         peers: BTreeMap::from([(name(peer), format!("{peer}@{DOMAIN}"))]),
     };
-    let (rules, open, transports) = (Vec::new(), Vec::new(), vec![Via::Xmpp(xmpp)]);
-    Settings { routes: routes(me, peer), rules, open, transports }
+    let (rules, open, transports, sources) = (Vec::new(), Vec::new(), vec![Via::Xmpp(xmpp)], Vec::new());
+    Settings { routes: routes(me, peer), rules, open, transports, sources }
 }
 
 /// Counts, and notes when the first and the last came.

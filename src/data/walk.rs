@@ -12,7 +12,8 @@ use futures::stream::{self, StreamExt};
 use crate::clock::Timestamp;
 use crate::due::{self, Note};
 use crate::dynamo::raw::{self, Attribute};
-use crate::dynamo::{Dynamo, Item, Reach, TableSpec};
+use crate::dynamo::{Dynamo, Item, Reach, Table, TableSpec};
+use crate::relay::channels::{self, ChannelRecord};
 use crate::tables;
 
 /// What is told of each item.
@@ -35,8 +36,18 @@ const BOTDATA_KEYS: [&str; 3] = [CURSOR, "user-bans", "server-bans"];
 const CURSOR: &str = "mneme/due";
 
 /// Tables whose records are not moved, and why.
-pub const NOT_MOVED: &[(&str, &str)] =
-    &[("cooldowns", "over in a while"), ("shared", "what running bots share at the moment")];
+pub const NOT_MOVED: &[(&str, &str)] = &[
+    ("cooldowns", "over in a while"),
+    ("shared", "what running bots share at the moment"),
+    ("relay_envelopes", ON_ITS_WAY),
+    ("relay_outbox", ON_ITS_WAY),
+    ("relay_links", ON_ITS_WAY),
+    ("relay_dead", ON_ITS_WAY),
+    ("relay_mail", ON_ITS_WAY),
+    ("relay_state", "what rules and sources have seen last"),
+];
+
+const ON_ITS_WAY: &str = "on its way between bots: let the queues run empty first, see `mneme relay status`";
 
 /// The partitions of a server, as its tables declare them; of server 0 those of the instance.
 fn of_server(server: u64, now: Timestamp) -> Vec<(TableSpec, Attribute)> {
@@ -78,6 +89,15 @@ pub struct Start {
 pub async fn instance(dynamo: &Dynamo, start: &Start, visit: Visit<'_>) -> anyhow::Result<BTreeSet<u64>> {
     let now = start.now;
     let mut found = Found::default();
+    let visit: Visit<'_> = &mut |table, item| {
+        visit(table, item)?;
+        if table.name == ChannelRecord::NAME {
+            for record in channels::found_elsewhere(&raw::record_of(item.clone())?) {
+                visit(table, &raw::item_of(&record)?)?;
+            }
+        }
+        Ok(())
+    };
     found.waiting.extend(&start.servers);
     parts(dynamo, of_instance(now, &start.bot_name), &mut found, visit).await?;
     hours(dynamo, start, &mut found, visit).await?;

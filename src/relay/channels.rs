@@ -178,6 +178,28 @@ pub async fn unlink(dynamo: &Dynamo, cause: &Cause, topic: &Topic, channel_id: u
     Ok(!matches!(dynamo.transact(write).await?, Commit::Blocked(_)))
 }
 
+/// Ends all links of a server, and tells how many there were.
+pub async fn forget(dynamo: &Dynamo, server_id: u64) -> Result<usize, Error> {
+    let links = of_server(dynamo, server_id).await?;
+    for link in &links {
+        let [of_topic, of_server] = link.records();
+        // The one by which they are found here goes last: whoever is interrupted begins again.
+        for record in [link.sender(), of_topic, of_server] {
+            dynamo.delete::<ChannelRecord>(record.key()).await?;
+        }
+    }
+    Ok(links.len())
+}
+
+/// The other records of a link whose server's record this is, for whoever moves records without a scan.
+pub fn found_elsewhere(record: &ChannelRecord) -> Vec<ChannelRecord> {
+    let server_id = record.owner.strip_prefix("server/").and_then(|id| id.parse().ok());
+    let Some((server_id, link)) = server_id.zip(Link::read(record)) else { return Vec::new() };
+    let link = Link { server_id, ..link };
+    let [of_topic, _] = link.records();
+    std::iter::once(of_topic).chain(link.way.sends().then(|| link.sender())).collect()
+}
+
 /// All channels from which words are sent; without their servers.
 pub async fn senders(dynamo: &Dynamo) -> Result<Vec<Link>, Error> {
     let records = dynamo.query_all(Query::<ChannelRecord>::of(SENDERS.to_owned())).await?;
@@ -224,5 +246,9 @@ mod tests {
         }
         assert_eq!(link(&dynamo, &cause(99), &ops, 50, Way::In).await.unwrap(), Linked::Full);
         assert_eq!(link(&dynamo, &cause(98), &announce, 21, Way::Both).await.unwrap(), Linked::Done);
+        assert_eq!(forget(&dynamo, 7).await.unwrap(), LINKS_OF_SERVER_MAX);
+        assert!(of_server(&dynamo, 7).await.unwrap().is_empty());
+        assert!(of_topic(&dynamo, &announce).await.unwrap().is_empty());
+        assert!(senders(&dynamo).await.unwrap().is_empty());
     }
 }

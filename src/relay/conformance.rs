@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +22,7 @@ use crate::relay::memory::{Air, Room, Weather};
 use crate::relay::name::{BotName, Chain, EnvelopeId, Pattern};
 use crate::relay::publish::{Draft, publish};
 use crate::relay::routes::{EVENT_LIFE, Link, Routes, TopicRule, Waiting};
-use crate::relay::run::{Act, Acted, Failure, run};
+use crate::relay::run::{Act, Acted, Failure, Fresh, run};
 use crate::relay::store::{TABLES, Tables};
 use crate::relay::table::ByTable;
 use crate::relay::transport::{Arrival, Lines, Transport, wire};
@@ -259,20 +259,20 @@ async fn messages_arrive_once_and_in_order(make: &Make<'_>) {
         let transport = make(name(me), names(peers));
         let engine = Engine::new(store.clone(), routes.clone(), transport.limits().keeps, 1);
         let (acted, acts) = watch::channel(Vec::new());
-        let changed = Arc::new(Notify::new());
+        let fresh = Arc::new(Fresh::default());
         let shutdown = tasks.shutdown();
         let told = shutdown.clone();
         tasks.spawn_job("transport", async move { transport.run(&mut wire, told).await.unwrap() });
         let (clock, actor) = (Clock::system(), Recorder(acted));
-        tasks.spawn("relay", run(engine, clock, actor, lines, changed.clone(), shutdown, |_, _| {}));
+        tasks.spawn("relay", run(engine, clock, actor, lines, fresh.clone(), shutdown, |_, _| {}));
         heard.push(acts);
-        first.get_or_insert((store, routes, changed));
+        first.get_or_insert((store, routes, fresh));
     }
-    let (store, routes, changed) = first.unwrap();
+    let (store, routes, fresh) = first.unwrap();
     let expected: Vec<_> = (0..MESSAGES).map(|n| format!("message {n}")).collect();
     for text in &expected {
         publish(&store, &routes, Clock::system().now(), draft(text)).await.unwrap();
-        changed.notify_one();
+        fresh.queued();
     }
     for acts in &mut heard {
         let all = acts.wait_for(|acted| acted.len() >= MESSAGES);

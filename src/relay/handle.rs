@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
@@ -16,13 +16,14 @@ use crate::dynamo::{Dynamo, Error};
 use crate::relay::counts::Counts;
 use crate::relay::desk::{self, Status};
 use crate::relay::engine::{Engine, PeerView};
+use crate::relay::envelope::{Kind, Scope};
 use crate::relay::name::BotName;
 use crate::relay::publish::{Draft, Published, Refused, publish};
 use crate::relay::rules::gauge::Gauges;
-use crate::relay::run::{Act, run};
+use crate::relay::run::{Act, Fresh, run};
 use crate::relay::settings::{Settings, Via};
 use crate::relay::sources::heard::{Listener, Message};
-use crate::relay::store::{Store, Tables};
+use crate::relay::store::{Out, Store, Tables};
 use crate::relay::transport::{Arrival, FRAMES_WAITING, Transport, TransportError, Wire, wire};
 
 /// What can never work is tried again so seldom: it may have been mended at the other end.
@@ -39,8 +40,7 @@ struct Inner {
     settings: Settings,
     tables: Tables,
     clock: Clock,
-    /// Somebody published in this process.
-    changed: Arc<Notify>,
+    fresh: Arc<Fresh>,
     live: Mutex<Live>,
     gauges: Gauges,
     /// Where what people write goes, once somebody listens.
@@ -67,9 +67,9 @@ impl std::fmt::Debug for Relay {
 
 impl Relay {
     pub fn new(dynamo: Dynamo, clock: Clock, settings: Settings) -> Self {
-        let (changed, live) = (Arc::default(), Mutex::default());
+        let (fresh, live) = (Arc::default(), Mutex::default());
         let (gauges, ears) = (Gauges::default(), OnceLock::new());
-        Self(Arc::new(Inner { settings, tables: Tables(dynamo), clock, changed, live, gauges, ears }))
+        Self(Arc::new(Inner { settings, tables: Tables(dynamo), clock, fresh, live, gauges, ears }))
     }
 
     pub fn settings(&self) -> &Settings {
@@ -110,12 +110,38 @@ impl Relay {
         Listener::new(self.clone()).run(heard, stop).await;
     }
 
-    /// Takes a message in, from any process of the bot. Once it is taken it is durable.
+    /// Takes a message in, from any process of the bot. Once it is taken it is durable; but a measurement for
+    /// ourselves alone is acted upon without being written where this process is the one that acts.
     pub async fn publish(&self, draft: Draft) -> Result<Published, Refused> {
-        let Inner { settings, tables, clock, .. } = &*self.0;
+        let Inner { settings, tables, clock, fresh, .. } = &*self.0;
+        if self.is_measured_here(&draft) {
+            return self.measured(draft);
+        }
         let published = publish(tables, &settings.routes, clock.now(), draft).await?;
-        self.0.changed.notify_one();
+        fresh.queued();
         Ok(published)
+    }
+
+    fn is_measured_here(&self, draft: &Draft) -> bool {
+        let topic = self.0.settings.routes.topic(&draft.topic);
+        draft.scope == Scope::Local
+            && topic.is_some_and(|rule| rule.kind == Kind::Sample)
+            && self.live().serving
+    }
+
+    fn measured(&self, draft: Draft) -> Result<Published, Refused> {
+        let Inner { settings, clock, fresh, .. } = &*self.0;
+        let sealed = settings.routes.seal(draft)?;
+        let envelope = sealed.envelope();
+        if envelope.until <= clock.now() {
+            return Err(Refused::Expired);
+        }
+        let (id, mut queued, mut full) = (envelope.id.clone(), Vec::new(), Vec::new());
+        if settings.routes.is_for_us(envelope) {
+            let place = if fresh.measured(sealed) { &mut queued } else { &mut full };
+            place.push(Out::Here);
+        }
+        Ok(Published { id, queued, full, again: false })
     }
 
     /// How the links stand, from the store: the same in every process.
@@ -131,7 +157,7 @@ impl Relay {
     /// Moves frames and acts on what arrives, until told to stop. One process of a bot does that at a time; two
     /// would only send things twice.
     pub async fn serve(&self, actor: impl Act, stop: CancellationToken) {
-        let Inner { settings, tables, clock, changed, .. } = &*self.0;
+        let Inner { settings, tables, clock, fresh, .. } = &*self.0;
         let (wire, lines) = wire();
         // All that there are keep frames, the table until they are fetched and the server for who is away.
         let keeps = true;
@@ -142,7 +168,7 @@ impl Relay {
         let moved = CancellationToken::new();
         let acting = async {
             let tell = |engine: &Engine<Tables>, now| self.tell(engine, now);
-            run(engine, clock.clone(), actor, lines, changed.clone(), stop, tell).await;
+            run(engine, clock.clone(), actor, lines, fresh.clone(), stop, tell).await;
             moved.cancel();
         };
         tokio::join!(acting, self.move_frames(wire, moved.clone()));
@@ -220,5 +246,55 @@ impl Relay {
                 Err(TransportError::Config(why.to_owned()))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use futures::future::BoxFuture;
+    use tokio::task::yield_now;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::dynamo::testing::embedded;
+    use crate::relay::here::Work;
+    use crate::relay::routes::tests::lonely;
+    use crate::relay::run::{Acted, Failure};
+    use crate::relay::store::TABLES;
+    use crate::tasks::Tasks;
+
+    struct Told(mpsc::UnboundedSender<Work>);
+
+    impl Act for Told {
+        fn act(&mut self, work: &Work) -> BoxFuture<'static, Result<Acted, Failure>> {
+            self.0.send(work.clone()).unwrap();
+            async { Ok(Acted::default()) }.boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_measurement_for_ourselves_is_acted_upon_without_the_store() {
+        let mut routes = lonely("hub");
+        routes.topics[0].kind = Kind::Sample;
+        let (rules, open, transports, sources) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let settings = Settings { routes, rules, open, transports, sources };
+        let relay = Relay::new(embedded(TABLES).await, Clock::system(), settings);
+        let (tasks, (told, mut works)) = (Tasks::new(), mpsc::unbounded_channel());
+        let (serving, stop) = (relay.clone(), tasks.shutdown());
+        tasks.spawn("relay", async move { serving.serve(Told(told), stop).await });
+        while !relay.live().serving {
+            yield_now().await;
+        }
+        let now = relay.clock().now();
+        let draft = |scope, because| Draft { scope, ..Draft::test("host/load", because, now) };
+        assert_eq!(relay.publish(draft(Scope::Local, "1")).await.unwrap().queued, [Out::Here]);
+        let work = timeout(Duration::from_secs(60), works.recv()).await.unwrap().unwrap();
+        assert_eq!(work.sealed.envelope().scope, Scope::Local);
+        assert_eq!(relay.tables().out_lane(&Out::Here).await.unwrap(), None);
+        relay.publish(draft(Scope::Fleet, "2")).await.unwrap();
+        assert!(relay.tables().out_lane(&Out::Here).await.unwrap().is_some(), "what others may get is kept");
+        tasks.stop();
+        assert!(tasks.wait(Duration::from_secs(10)).await && !tasks.failed());
     }
 }

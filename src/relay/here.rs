@@ -2,6 +2,8 @@
 //!
 //! While an envelope waits for its next try, later ones of the same origin, topic and scope wait behind it, and
 //! the others go on. The row goes in one transaction with what acting on it publishes, so that comes once.
+//!
+//! Measurements for ourselves alone have no row: the next one tells more than one that was kept.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -44,10 +46,22 @@ const WORK_TOGETHER: usize = 25;
 
 const NOTE_AFTER: Duration = Duration::from_secs(1);
 
+/// Measurements for ourselves alone that wait; beyond them, new ones are dropped and counted.
+pub const MEASURED_MAX: usize = 1_000;
+
+/// Where an envelope waits until something has acted on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the store.
+    Row(u64),
+    /// In this process only.
+    Memory(u64),
+}
+
 /// An envelope to act on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Work {
-    pub number: u64,
+    pub place: Place,
     pub sealed: Sealed,
     /// The bots that have had it, without us.
     pub path: Vec<BotName>,
@@ -62,6 +76,13 @@ pub struct Work {
 type Stream = (BotName, Topic, Scope);
 
 impl Work {
+    fn row(&self) -> Option<u64> {
+        match self.place {
+            Place::Row(number) => Some(number),
+            Place::Memory(_) => None,
+        }
+    }
+
     fn stream(&self) -> Stream {
         let envelope = self.sealed.envelope();
         (envelope.id.origin(), envelope.topic.clone(), envelope.scope)
@@ -109,6 +130,7 @@ pub(super) struct Here {
     pub known: Option<OutLane>,
     pub look_at: Timestamp,
     held: BTreeMap<u64, Work>,
+    measured: BTreeMap<u64, Work>,
     pub recent: Recent,
     /// Rows below it are held, or gone.
     loaded: u64,
@@ -120,11 +142,11 @@ pub(super) struct Here {
 
 impl Default for Here {
     fn default() -> Self {
-        let (look_at, held) = (Timestamp::from_millis(0), BTreeMap::new());
         Self {
             known: None,
-            look_at,
-            held,
+            look_at: Timestamp::from_millis(0),
+            held: BTreeMap::new(),
+            measured: BTreeMap::new(),
             recent: Recent::default(),
             loaded: 0,
             began_below: 0,
@@ -160,9 +182,26 @@ impl Here {
         }
     }
 
-    fn gone(&mut self, now: Timestamp, number: u64) {
-        self.held.remove(&number);
-        self.settle(now);
+    fn gone(&mut self, now: Timestamp, place: Place) {
+        match place {
+            Place::Row(number) => {
+                self.held.remove(&number);
+                self.settle(now);
+            }
+            Place::Memory(number) => drop(self.measured.remove(&number)),
+        }
+    }
+
+    /// Holds a measurement; `false`: there is no room.
+    fn measure(&mut self, sealed: Sealed, now: Timestamp) -> bool {
+        if self.measured.len() >= MEASURED_MAX {
+            return false;
+        }
+        let number = self.measured.last_key_value().map_or(0, |(last, _)| last + 1);
+        let (place, path) = (Place::Memory(number), Vec::new());
+        let work = Work { place, sealed, path, tries: 0, perhaps_done: false, due: now };
+        self.measured.insert(number, work);
+        true
     }
 
     /// Writes down what is settled, now and then: it is where a start begins to read.
@@ -178,7 +217,7 @@ impl Here {
     /// Those that need not wait for another, in their order.
     fn ready(&self, now: Timestamp, most: usize) -> Vec<Work> {
         let (mut aside, mut ready): (BTreeSet<Stream>, _) = (BTreeSet::new(), Vec::new());
-        for work in self.held.values() {
+        for work in self.held.values().chain(self.measured.values()) {
             let stream = work.stream();
             if aside.contains(&stream) {
                 continue;
@@ -209,6 +248,13 @@ enum Together {
 }
 
 impl<S: Store> Engine<S> {
+    /// A measurement for ourselves alone: it is acted upon, and kept nowhere.
+    pub fn measured(&mut self, now: Timestamp, sealed: Sealed) {
+        if !self.here.measure(sealed, now) {
+            self.counts.add(What::Dropped, "here", "", 1);
+        }
+    }
+
     /// What to act on next, in this order. It stays in the queue until [`Engine::done`].
     pub async fn work(&mut self, now: Timestamp) -> Result<Vec<Work>, Error> {
         loop {
@@ -220,7 +266,7 @@ impl<S: Store> Engine<S> {
                 ready.into_iter().partition(|work| work.sealed.envelope().until > now);
             for work in over {
                 self.counts.add(What::Expired, "here", "", 1);
-                self.end(now, work.number, Vec::new()).await?;
+                self.end(now, work.place, Vec::new()).await?;
             }
             if !alive.is_empty() {
                 return Ok(alive);
@@ -261,29 +307,31 @@ impl<S: Store> Engine<S> {
             Some(kept) => Some(kept),
             None => self.store.kept(&id).await?,
         };
-        let Some(kept) = kept else { return self.end(now, number, Vec::new()).await };
+        let Some(kept) = kept else { return self.end(now, Place::Row(number), Vec::new()).await };
         match Sealed::open(kept.text.clone()) {
             Ok(sealed) => {
                 let sealed = sealed.with_signature(kept.signature);
                 let perhaps_done = tries > 0 || number < self.here.began_below;
-                let path = kept.path;
-                self.here.held.insert(number, Work { number, sealed, path, tries, perhaps_done, due });
+                let (place, path) = (Place::Row(number), kept.path);
+                self.here.held.insert(number, Work { place, sealed, path, tries, perhaps_done, due });
                 Ok(())
             }
             Err(why) => {
                 let (lane, reason, detail) = (Out::Here.dead_name(), Reason::Malformed, why.to_string());
                 let Kept { text, signature, path, .. } = kept;
                 let dead = Dead { lane, at: now, id, reason, detail, text: Some(text), signature, path };
-                self.end(now, number, vec![dead]).await
+                self.end(now, Place::Row(number), vec![dead]).await
             }
         }
     }
 
     /// Takes a row away. If it was gone, another process has acted.
-    async fn end(&mut self, now: Timestamp, number: u64, dead: Vec<Dead>) -> Result<(), Error> {
-        let change = Change { step: Some(Step::Done(vec![number])), dead, ..Change::default() };
-        self.store.write(&change).await?;
-        self.here.gone(now, number);
+    async fn end(&mut self, now: Timestamp, place: Place, dead: Vec<Dead>) -> Result<(), Error> {
+        if let Place::Row(number) = place {
+            let change = Change { step: Some(Step::Done(vec![number])), dead, ..Change::default() };
+            self.store.write(&change).await?;
+        }
+        self.here.gone(now, place);
         Ok(())
     }
 
@@ -300,7 +348,7 @@ impl<S: Store> Engine<S> {
                 }
                 Together::Passed | Together::TooMany if some.len() > 1 => together = some.len() / 2,
                 Together::Passed => {
-                    self.here.gone(now, some[0].0.number);
+                    self.here.gone(now, some[0].0.place);
                     rest = &rest[1..];
                 }
                 Together::TooMany => {
@@ -321,10 +369,14 @@ impl<S: Store> Engine<S> {
             if change.writes() > WRITES_MAX {
                 return Ok(Together::TooMany);
             }
-            match self.store.write(&change).await? {
+            let written = match change.writes() {
+                0 => Written::Done,
+                _ => self.store.write(&change).await?,
+            };
+            match written {
                 Written::Done => {
                     self.joined(&change);
-                    done.iter().for_each(|(work, _)| self.here.gone(now, work.number));
+                    done.iter().for_each(|(work, _)| self.here.gone(now, work.place));
                     self.counts.add(What::Dropped, "here", "", dropped);
                     for dead in &change.dead {
                         self.counts.add(What::Dead, &dead.lane, dead.reason.name(), 1);
@@ -348,7 +400,7 @@ impl<S: Store> Engine<S> {
         done: &[(Work, Acted)],
         known_ids: &BTreeSet<EnvelopeId>,
     ) -> Result<(Change, u64), Error> {
-        let step = Some(Step::Done(done.iter().map(|(work, _)| work.number).collect()));
+        let step = Some(Step::Done(done.iter().filter_map(|(work, _)| work.row()).collect()));
         let (mut change, mut dropped) = (Change { step, ..Change::default() }, 0);
         let (mut queues, mut queued, mut fresh) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
         let drafts: Vec<_> = done
@@ -389,9 +441,9 @@ impl<S: Store> Engine<S> {
 
     /// Acting on it failed: it comes again, or becomes a dead letter.
     pub async fn failed(&mut self, now: Timestamp, work: &Work, detail: &str) -> Result<(), Error> {
-        let (number, tries) = (work.number, work.tries + 1);
+        let tries = work.tries + 1;
         let id = work.sealed.envelope().id.clone();
-        let Some(pause) = PAUSES.get(work.tries as usize) else {
+        let (Some(number), Some(pause)) = (work.row(), PAUSES.get(work.tries as usize)) else {
             return self.give_up(now, work, detail).await;
         };
         warn!(%id, tries, detail, "acting on an envelope failed");
@@ -401,19 +453,21 @@ impl<S: Store> Engine<S> {
             let held = self.here.held.get_mut(&number);
             held.into_iter().for_each(|work| (work.tries, work.perhaps_done, work.due) = (tries, true, due));
         } else {
-            self.here.gone(now, number);
+            self.here.gone(now, work.place);
         }
         Ok(())
     }
 
-    /// Acting on it will never work: it becomes a dead letter.
+    /// Acting on it will never work: it becomes a dead letter, unless it was never written.
     pub async fn give_up(&mut self, now: Timestamp, work: &Work, detail: &str) -> Result<(), Error> {
         let id = work.sealed.envelope().id.clone();
         error!(%id, detail, "gave up acting on an envelope");
         self.counts.add(What::Handled, "here", "dead", 1);
-        self.counts.add(What::Dead, "here", Reason::Failed.name(), 1);
+        if work.row().is_some() {
+            self.counts.add(What::Dead, "here", Reason::Failed.name(), 1);
+        }
         let dead = work.dead(now, Reason::Failed, detail.to_owned());
-        self.end(now, work.number, vec![dead]).await
+        self.end(now, work.place, vec![dead]).await
     }
 }
 
@@ -447,20 +501,51 @@ mod tests {
     }
 
     #[test]
+    fn a_measurement_for_ourselves_is_acted_upon_and_written_nowhere() {
+        let mut engine = bot(&["a"]);
+        let kept = |engine: &Engine<Model>| {
+            let records = engine.store().records();
+            (records.envelopes.clone(), records.rows.clone(), records.dead.clone())
+        };
+        let before = kept(&engine);
+        for n in 0..=MEASURED_MAX {
+            let draft = Draft { scope: Scope::Local, ..Draft::test("s", &n.to_string(), NOW) };
+            let sealed = engine.routes.seal(draft).unwrap();
+            engine.measured(NOW, sealed);
+        }
+        let (mut seen, mut order) = (0, Vec::new());
+        loop {
+            let works = at_once(engine.work(NOW));
+            let Some(first) = works.into_iter().find(|work| work.row().is_none()) else { break };
+            order.push(first.place);
+            // One that fails is not tried again, and is no dead letter.
+            match seen {
+                3 => at_once(engine.failed(NOW, &first, "no")),
+                _ => at_once(engine.done(NOW, &[(first, Acted::default())])),
+            }
+            seen += 1;
+        }
+        assert_eq!(seen, MEASURED_MAX, "the last found no room");
+        assert!(order.iter().enumerate().all(|(n, place)| *place == Place::Memory(n as u64)));
+        assert_eq!(kept(&engine), before);
+        assert_eq!(next(&mut engine, NOW).unwrap().row(), Some(0));
+    }
+
+    #[test]
     fn others_go_on_while_one_waits_for_its_next_try() {
         let mut engine = bot(&["a", "b", "a", "b"]);
         let first = next(&mut engine, NOW).unwrap();
         at_once(engine.failed(NOW, &first, "no"));
         let mut order = Vec::new();
         while let Some(work) = next(&mut engine, NOW) {
-            order.push(work.number);
+            order.extend(work.row());
             at_once(engine.done(NOW, &[(work, Acted::default())]));
         }
         assert_eq!(order, [1, 3]);
         let later = NOW.plus(PAUSES[0]);
         assert_eq!(engine.work_at(), Some(later));
         while let Some(work) = next(&mut engine, later) {
-            order.push(work.number);
+            order.extend(work.row());
             at_once(engine.done(later, &[(work, Acted::default())]));
         }
         assert_eq!(order, [1, 3, 0, 2]);
@@ -470,7 +555,7 @@ mod tests {
     fn what_fails_again_and_again_becomes_a_dead_letter() {
         let mut engine = bot(&["a", "a"]);
         let (mut now, mut tries) = (NOW, 0);
-        while let Some(work) = next(&mut engine, now).filter(|work| work.number == 0) {
+        while let Some(work) = next(&mut engine, now).filter(|work| work.row() == Some(0)) {
             at_once(engine.failed(now, &work, "the channel is gone"));
             (now, tries) = (now.plus(*PAUSES.get(tries).unwrap_or(&Duration::ZERO)), tries + 1);
         }
@@ -481,7 +566,7 @@ mod tests {
             (1, Reason::Failed, "the channel is gone")
         );
         assert!(dead[0].text.is_some());
-        assert_eq!(next(&mut engine, now).unwrap().number, 1, "the next one goes on");
+        assert_eq!(next(&mut engine, now).unwrap().row(), Some(1), "the next one goes on");
     }
 
     #[test]
@@ -512,7 +597,7 @@ mod tests {
         let rows = engine.store().records().rows.len();
         at_once(engine.done(NOW, &done));
         assert_eq!((engine.store().records().rows.len(), rows), (1, 1), "somebody else was first");
-        assert_eq!(next(&mut engine, NOW).unwrap().number, 1);
+        assert_eq!(next(&mut engine, NOW).unwrap().row(), Some(1));
         let dead = engine.store().records().dead.clone();
         assert_eq!(dead.len(), 1);
         assert!(dead[0].detail.contains("rules answer each other"), "{}", dead[0].detail);
@@ -522,9 +607,9 @@ mod tests {
     fn several_end_together_and_one_by_one_where_somebody_else_was_first() {
         let mut engine = bot(&["a", "b", "c", "d", "e"]);
         let works = at_once(engine.work(NOW));
-        assert_eq!(works.iter().map(|work| work.number).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+        assert_eq!(works.iter().filter_map(Work::row).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
         let answer = |work: &Work| {
-            let answers = vec![Draft::test("x", &format!("answer {}", work.number), NOW)];
+            let answers = vec![Draft::test("x", &format!("answer {:?}", work.row()), NOW)];
             Acted { answers, ..Acted::default() }
         };
         let done: Vec<_> = works.into_iter().map(|work| (work.clone(), answer(&work))).collect();
@@ -533,6 +618,6 @@ mod tests {
         at_once(engine.done(NOW, &done));
         let left = at_once(engine.work(NOW));
         assert_eq!(left.len(), 4, "an answer of each but the one");
-        assert!(left.iter().all(|work| work.number >= 5));
+        assert!(left.iter().all(|work| work.row() >= Some(5)));
     }
 }

@@ -1,7 +1,8 @@
 //! The relay as a task: the engine between a transport, the clock and whoever acts on envelopes.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -15,7 +16,8 @@ use crate::clock::{Clock, Timestamp};
 use crate::dynamo::Error;
 use crate::relay::counts::What;
 use crate::relay::engine::Engine;
-use crate::relay::here::Work;
+use crate::relay::envelope::Sealed;
+use crate::relay::here::{MEASURED_MAX, Work};
 use crate::relay::publish::Draft;
 use crate::relay::store::Store;
 use crate::relay::transport::{Arrival, Lines};
@@ -79,13 +81,49 @@ async fn act_on(all: Vec<(Work, BoxFuture<'static, Result<Acted, Failure>>)>) ->
     results
 }
 
-/// Runs until shutdown. `changed`: somebody published in this process. `tell`: shown the engine now and then.
+/// What this process has published since the engine last looked.
+#[derive(Default)]
+pub struct Fresh {
+    there: Notify,
+    /// In the queues.
+    queued: AtomicBool,
+    measured: Mutex<VecDeque<Sealed>>,
+}
+
+impl Fresh {
+    /// Something is in the queues.
+    pub fn queued(&self) {
+        self.queued.store(true, Ordering::SeqCst);
+        self.there.notify_one();
+    }
+
+    /// A measurement for ourselves alone; `false`: too many wait.
+    pub fn measured(&self, sealed: Sealed) -> bool {
+        let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_room = measured.len() < MEASURED_MAX;
+        if has_room {
+            measured.push_back(sealed);
+        }
+        self.there.notify_one();
+        has_room
+    }
+
+    fn tell<S: Store>(&self, engine: &mut Engine<S>, now: Timestamp) {
+        if self.queued.swap(false, Ordering::SeqCst) {
+            engine.look();
+        }
+        let measured = std::mem::take(&mut *self.measured.lock().unwrap_or_else(PoisonError::into_inner));
+        measured.into_iter().for_each(|sealed| engine.measured(now, sealed));
+    }
+}
+
+/// Runs until shutdown. `fresh`: what is published in this process. `tell`: shown the engine now and then.
 pub async fn run<S: Store>(
     mut engine: Engine<S>,
     clock: Clock,
     mut actor: impl Act,
     mut lines: Lines,
-    changed: Arc<Notify>,
+    fresh: Arc<Fresh>,
     shutdown: CancellationToken,
     tell: impl Fn(&Engine<S>, Timestamp),
 ) {
@@ -128,7 +166,7 @@ pub async fn run<S: Store>(
                 engine.counts.add(What::HandleMillis, "here", "", took);
                 finish(&mut engine, now, results).await
             }
-            () = changed.notified() => { engine.look(); Ok(()) }
+            () = fresh.there.notified() => { fresh.tell(&mut engine, clock.now()); Ok(()) }
             () = sleep(wake) => Ok(()),
         };
         if let Err(error) = outcome {

@@ -10,6 +10,7 @@ use crate::commands;
 use crate::context::{Progress, Services};
 use crate::due::Due;
 use crate::dynamo::{self, Column, Condition, Reach, Table, Update};
+use crate::relay::channels;
 use crate::settings::Settings;
 
 pub const KIND: &str = "purge";
@@ -62,7 +63,7 @@ pub async fn purge(services: Arc<Services>, due: Due) -> Result<Progress, dynamo
 
 async fn clear(services: &Services, server_id: u64) -> Result<(), dynamo::Error> {
     let reach = Reach { server_id, now: services.dynamo.now(), only_people: false };
-    let mut count = 0;
+    let mut count = channels::forget(&services.dynamo, server_id).await? as u64;
     let (last, tables): (Vec<_>, Vec<_>) =
         commands::tables().into_iter().partition(|table| table.name == Settings::NAME);
     for table in tables.iter().chain(&last) {

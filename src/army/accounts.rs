@@ -45,6 +45,9 @@ pub fn address(text: &str) -> Result<Url, String> {
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("`{text}` is no address: http://127.0.0.1:3001"));
     }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("an address is without a name and a password: it is printed".to_owned());
+    }
     match is_refused(&url) {
         false => Ok(url),
         true => Err("Discord's terms forbid accounts of people that a program drives, so the army does not act there; \
@@ -96,7 +99,8 @@ mod tests {
             "https://discord.com",
             "https://canary.discord.com/api/v10",
             "https://DISCORD.COM./",
-            "http://user@discordapp.com:8080",
+            "http://discordapp.com:8080",
+            "http://user:secret@localhost",
             "wss://gateway.discord.gg",
             "https://gateway-us-east1-b.discord.gg",
             "ftp://localhost",

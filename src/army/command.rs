@@ -569,6 +569,10 @@ fn command_line(run: &Run, seed: u64) -> String {
     add("arrival", run.arrival.map(|rate| format!("{rate}/s")));
     add("duration", run.duration.map(|time| format!("{}s", time.as_secs_f64())));
     add("iterations", run.iterations.map(|k| k.to_string()));
+    add("discord", run.stage.discord.as_ref().map(ToString::to_string));
+    add("accounts", run.stage.accounts.as_ref().map(|file| file.display().to_string()));
+    add("server", run.stage.discord.as_ref().map(|_| run.stage.server.clone()));
+    add("bot", (run.bot.name != profile::DEFAULT.name).then(|| run.bot.name.to_owned()));
     add("custom", run.tree.custom.as_ref().map(|custom| format!("{custom:?}")));
     line
 }

@@ -98,6 +98,9 @@ pub struct Playground {
     /// What this bot is called there; the host's name up to its first dot if nothing else is said
     #[arg(long, value_name = "NAME", requires = "relay")]
     pub bot_name: Option<String>,
+    /// Write accounts of the people into this file, for mneme army run --discord
+    #[arg(long, value_name = "FILE")]
+    pub accounts: Option<PathBuf>,
     #[command(flatten)]
     pub bot: Bot,
     #[command(flatten)]
@@ -257,7 +260,49 @@ pub enum SharedAct {
     },
     /// Show a value whenever it changes
     Watch { key: String },
+    /// Show or change what bots of this installation read while they run
+    Config {
+        /// The setting; all of them if not given
+        key: Option<String>,
+        /// Its new value: JSON, or text if it is not
+        value: Option<String>,
+        /// Bots use again what they were started with
+        #[arg(long, requires = "key", conflicts_with = "value")]
+        unset: bool,
+    },
 }
+
+/// A setting that bots read while they run; it goes before what they were started with.
+#[derive(Debug)]
+pub struct AtRunTime {
+    pub name: &'static str,
+    pub about: &'static str,
+    /// What is wrong with a value.
+    pub check: fn(&serde_json::Value) -> Result<(), String>,
+}
+
+pub const MAX_MEMORIES: &str = "max_memories";
+pub const LOG: &str = "log";
+
+/// All of them.
+pub const AT_RUN_TIME: &[AtRunTime] = &[
+    AtRunTime {
+        name: LOG,
+        about: "What is logged, in place of LOG: info, debug, mneme::shared=debug",
+        check: |value| {
+            let filter = value.as_str().ok_or("a filter is a text")?;
+            tracing_subscriber::EnvFilter::try_new(filter).map(drop).map_err(|error| error.to_string())
+        },
+    },
+    AtRunTime {
+        name: MAX_MEMORIES,
+        about: "How many memories a server may have, in place of MAX_MEMORIES",
+        check: |value| match value.as_u64() {
+            Some(1..=1_000_000) => Ok(()),
+            _ => Err("a number from 1 to 1000000 is needed".to_owned()),
+        },
+    },
+];
 
 #[derive(Debug, Args)]
 pub struct ConfigTree {

@@ -16,6 +16,7 @@ use crate::backstage::Backstage;
 use crate::bans::Bans;
 use crate::cause::Cause;
 use crate::clock::{Clock, Timestamp};
+use crate::config::MAX_MEMORIES;
 use crate::due::Due;
 use crate::dynamo::{self, Dynamo, TableSpec};
 use crate::history::Revision;
@@ -26,10 +27,12 @@ use crate::shared::SharedData;
 use crate::telemetry::{Health, Metrics};
 
 pub mod discord;
+pub mod duty;
 pub mod metrics;
 pub mod relay;
 
 pub use discord::{Delivery, Discord, Letter, NotFetched};
+pub use duty::Duty;
 
 /// One file under `commands/`: its commands, controls and tables. `commands::ALL` lists them, and help,
 /// slash registration, README, tables, IAM policy and tests derive from that list.
@@ -552,6 +555,7 @@ pub struct Services {
     pub relay: OnceLock<Relay>,
     pub metrics: Metrics,
     pub health: Health,
+    pub duty: Duty,
     /// Cancelled once an owner wants the process to start anew.
     pub restart: CancellationToken,
     state: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
@@ -573,9 +577,16 @@ impl Services {
             relay: OnceLock::new(),
             metrics,
             health: Health::default(),
+            duty: Duty::default(),
             restart: CancellationToken::new(),
             state: Mutex::default(),
         }
+    }
+
+    /// How many memories a server may have, as the operator has it now.
+    pub fn max_memories(&self) -> usize {
+        let set = self.shared.get().and_then(|shared| shared.config().get(MAX_MEMORIES).ok().flatten());
+        set.unwrap_or(self.instance.max_memories)
     }
 
     /// Sends a message of our own accord. Sent again under the same nonce, it is one message.

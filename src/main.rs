@@ -52,6 +52,7 @@ async fn start(role: Role) -> anyhow::Result<Exit> {
                     http: options.http,
                     sign_in: options.sign_in,
                     relay: playground_relay(&options)?,
+                    accounts: options.accounts.clone(),
                 };
                 let tasks = Tasks::new();
                 match until_signalled(&tasks, playground::run(settings, &tasks)).await? {
@@ -135,6 +136,7 @@ async fn until_signalled(
                 _ = terminate.recv() => {}
             }
             if tasks.shutdown().is_cancelled() {
+                army::screen::restore();
                 std::process::exit(INTERRUPTED);
             }
             info!("stopping; once more to stop at once");

@@ -3,7 +3,10 @@
 //! It needs no account, no token and no network, and it remembers: records are in the embedded store's file,
 //! the chat itself in `chat.json` beside it. Tests start the same parts in the same way.
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,7 +22,7 @@ use crate::config::Shards;
 use crate::context::{Instance, Player};
 use crate::dynamo::connect::{Store, StoreConfig, connect};
 use crate::dynamo::faults::Faults;
-use crate::sim::{Simulator, World};
+use crate::sim::{Id, Simulator, World};
 use crate::tasks::Tasks;
 use crate::{relay, run, tables, web};
 
@@ -46,6 +49,8 @@ pub struct Settings {
     pub sign_in: bool,
     /// Its links to other bots, if it has any.
     pub relay: Option<relay::settings::Settings>,
+    /// Where accounts of its people are written, if they are.
+    pub accounts: Option<PathBuf>,
 }
 
 /// Starts everything, prints the address, and lasts until `tasks`, which are the bot's, are told to stop. Then
@@ -80,6 +85,13 @@ async fn play(settings: Settings, stage: &Tasks, tasks: &Tasks) -> anyhow::Resul
     stage.spawn("page", web::serve(listener, page, stage.shutdown()));
     stage.spawn("chat", keep(simulator.clone(), chat, stage.shutdown()));
     println!("\n  mneme is listening. Open  http://{address}  and say:  .remember meeting is tomorrow\n");
+    if let Some(file) = &settings.accounts {
+        write_accounts(&simulator, file).with_context(|| format!("write {}", file.display()))?;
+        let (file, url) = (file.display(), simulator.url());
+        println!(
+            "  Accounts of its people are in {file}, for  mneme army run --discord {url} --accounts {file}\n"
+        );
+    }
     let bot = bot_settings(&simulator);
     let instance = Instance { player: Player::Sim, backstage, ..settings.instance };
     if let Some(http) = settings.http {
@@ -98,6 +110,15 @@ fn dashboard(address: SocketAddr, sign_in: bool, simulator: &Simulator) -> anyho
     }
     let url = format!("http://{}", shown(address)).parse().context("the address of the dashboard")?;
     Ok(run::Http { public: Some((url, simulator.client_secret().into())), ..here })
+}
+
+/// A name and a token a line; nobody else may read it.
+fn write_accounts(simulator: &Simulator, path: &Path) -> std::io::Result<()> {
+    let people = simulator.read(World::people);
+    let line = |(id, name): &(Id, String)| format!("{name} {}\n", simulator.person_token(*id));
+    let text: String = people.iter().map(line).collect();
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())
 }
 
 /// How a bot of ours joins a simulated Discord: as it would join the real one.

@@ -24,7 +24,7 @@ use crate::relay::settings::Settings;
 use crate::relay::tree::files::{MAIN, Tree};
 use crate::relay::tree::host::read;
 use crate::relay::tree::secrets::SecretsFrom;
-use crate::shared::{LeaseOptions, SharedData, SharedOptions, Slot, Space, TTL_MAX};
+use crate::shared::{LeaseOptions, RunConfig, SharedData, SharedOptions, Slot, Space, TTL_MAX};
 use crate::tasks::Tasks;
 use crate::web::dashboard;
 use crate::web::dashboard::door::Door;
@@ -207,11 +207,22 @@ async fn share(services: &Arc<Services>, tasks: &Tasks) -> SharedData {
     let slot = take_number(&shared, 0..INSTANCES_MAX).await;
     let number = keep_number(shared.clone(), services.state::<Counts>(), slot, tasks.shutdown());
     tasks.spawn("number", number);
-    tasks.spawn("configuration", shared.clone().keep_config(tasks.shutdown()));
+    tasks.spawn("configuration", shared.clone().keep_config(tasks.shutdown(), configure));
     services.metrics.collect(Box::new(SharedMetrics(shared.clone())));
     // It is set once in a bot's life.
     let _ = services.shared.set(shared.clone());
     shared
+}
+
+/// What an operator has changed while bots run. Who needs a setting asks for it; the log has to be told.
+fn configure(config: &RunConfig) {
+    let keys: Vec<&str> = config.keys().collect();
+    info!(?keys, "the configuration of the installation has changed");
+    let filter = config.get::<String>(config::LOG);
+    let told = filter.map_err(anyhow::Error::from).and_then(|filter| telemetry::log_by(filter.as_deref()));
+    if let Err(error) = told {
+        warn!(error = format!("{error:#}"), "what is logged stays as it is");
+    }
 }
 
 async fn take_number(shared: &SharedData, numbers: Range<u32>) -> Option<Slot> {

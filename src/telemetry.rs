@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -24,7 +24,7 @@ use tracing_subscriber::filter::FilterFn;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer};
+use tracing_subscriber::{EnvFilter, Layer, reload};
 
 /// Starts logging to standard error. Called once, by `main`.
 ///
@@ -35,9 +35,10 @@ pub fn start(filter: &str, json: bool) -> anyhow::Result<()> {
 
 /// The same, with traces for a collector.
 pub fn start_with(filter: &str, json: bool, traces: Option<Traces>) -> anyhow::Result<()> {
-    let filter = format!("{QUIET},{filter},{CAPPED}");
+    let usual = filter.to_owned();
+    let filter = whole(filter);
     let kept = kept_lines().with_filter(EnvFilter::try_new(&filter)?);
-    let filter = EnvFilter::try_new(filter)?;
+    let (filter, handle) = reload::Layer::new(EnvFilter::try_new(filter)?);
     let colours = std::io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     let lines = if json { lines.json().boxed() } else { lines.boxed() };
@@ -45,7 +46,25 @@ pub fn start_with(filter: &str, json: bool, traces: Option<Traces>) -> anyhow::R
     let traces = traces.map(|traces| traces.with_filter(FilterFn::new(Traces::hears)));
     let layers = tracing_subscriber::registry().with(gateway).with(kept).with(traces);
     layers.with(lines.with_filter(filter)).try_init()?;
+    // It is started once in a process.
+    let _ = FILTER.set(Box::new(move |wanted| {
+        handle.reload(EnvFilter::try_new(whole(wanted.unwrap_or(&usual)))?)?;
+        Ok(())
+    }));
     Ok(())
+}
+
+type SetFilter = Box<dyn Fn(Option<&str>) -> anyhow::Result<()> + Send + Sync>;
+
+static FILTER: OnceLock<SetFilter> = OnceLock::new();
+
+/// Logs by another filter from now on; `None`: by the one it was started with.
+pub fn log_by(filter: Option<&str>) -> anyhow::Result<()> {
+    FILTER.get().map_or(Ok(()), |set| set(filter))
+}
+
+fn whole(filter: &str) -> String {
+    format!("{QUIET},{filter},{CAPPED}")
 }
 
 pub mod traces;

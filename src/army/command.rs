@@ -10,13 +10,16 @@ use tokio::time::{Instant, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::army::account::is_about_time;
+use crate::army::accounts::{self, Place};
 use crate::army::action::Registry;
 use crate::army::cli::{Act, FAILED, Tree, UNUSABLE};
 use crate::army::faults::Faults;
 use crate::army::log::Format;
 use crate::army::play::{Model, Plan, Respawn};
+use crate::army::profile::{self, Profile};
 use crate::army::run::{Finished, Job, Kind, SharedStore, Watch, play};
 use crate::army::schedule::{BOTS_MAX, Course};
+use crate::army::screen::{self, Screen};
 use crate::army::spec::amount::{Span, rate};
 use crate::army::spec::compile::Given;
 use crate::army::spec::threshold::Threshold;
@@ -81,10 +84,12 @@ pub struct Run {
     #[arg(long, value_name = "EXPR", value_parser = Threshold::parse)]
     pub threshold: Vec<Threshold>,
     /// Faults of the bot's store and of Discord: store.lose_reply=1%,store.delay=5ms..50ms,discord.duplicate=1%
-    #[arg(long, value_name = "FAULTS", value_parser = Faults::parse, conflicts_with = "bot_process")]
+    #[arg(long, value_name = "FAULTS", value_parser = Faults::parse, conflicts_with_all = ["bot_process", "discord"])]
     pub faults: Option<Faults>,
     /// How many instances of the bot run side by side, as in an overlapping deploy
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=4))]
+    #[arg(
+        long, default_value_t = 1, conflicts_with = "discord", value_parser = clap::value_parser!(u8).range(1..=4),
+    )]
     pub instances: u8,
     /// Exit with 4 if bots died
     #[arg(long)]
@@ -99,9 +104,9 @@ pub struct Run {
     /// Whether progress is told
     #[arg(long, value_enum, default_value_t = Progress::Auto)]
     pub progress: Progress,
-    /// The profile of the bots; there is one so far
-    #[arg(long, default_value = "default", value_parser = ["default"])]
-    pub bot: String,
+    /// What bots do beside the tree: default, nothing; present, they are on Discord before their first step
+    #[arg(long, value_name = "NAME", default_value = "default", value_parser = profile::find)]
+    pub bot: &'static Profile,
 }
 
 /// One bot, one pass.
@@ -133,6 +138,27 @@ pub struct StageOf {
     /// The bot under test, a simulated Discord and its store, all in this process (the default)
     #[arg(long, conflicts_with_all = ["no_bot", "bot_process"])]
     pub sandbox: bool,
+    /// A running server that is compatible with Discord, in place of the sandbox; Discord itself is refused
+    #[arg(
+        long,
+        value_name = "URL",
+        value_parser = accounts::address,
+        requires = "accounts",
+        conflicts_with_all = ["sandbox", "no_bot", "bot_process", "bot_http", "virtual_time"],
+    )]
+    pub discord: Option<reqwest::Url>,
+    /// People's accounts there: a name and a token a line
+    #[arg(long, value_name = "FILE", requires = "discord")]
+    pub accounts: Option<PathBuf>,
+    /// The server that people are in: with --discord, of that name or id
+    #[arg(long, value_name = "NAME", default_value = "army")]
+    pub server: String,
+    /// What the bot's commands begin with there
+    #[arg(long, default_value = ".", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub prefix: String,
+    /// The bot under test, where several offer commands
+    #[arg(long, value_name = "ID", requires = "discord")]
+    pub bot_id: Option<u64>,
     /// The bot under test in a process of its own, with its store and its log in this folder
     #[arg(long, value_name = "DIR", conflicts_with = "no_bot")]
     pub bot_process: Option<PathBuf>,
@@ -218,7 +244,9 @@ pub struct Serve {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Progress {
+    /// A table with keys on a terminal, lines elsewhere
     Auto,
+    /// A line every five seconds
     Plain,
     None,
 }
@@ -289,7 +317,15 @@ impl StageOf {
         }
     }
 
-    fn prepare(&self, job: &mut Job) {
+    fn prepare(&self, job: &mut Job) -> Result<(), String> {
+        if let Some((url, file)) = self.discord.as_ref().zip(self.accounts.as_ref()) {
+            let accounts = accounts::read(file).map_err(|error| format!("{error:#}"))?;
+            job.place = Some(Place { url: url.clone(), accounts });
+            job.bot_id = self.bot_id;
+        }
+        if self.discord.is_some() && self.shared_store == SharedStore::Bot {
+            return Err("the store of a bot elsewhere cannot be shared; see --shared-store".to_owned());
+        }
         job.under = self.under();
         job.is_virtual = self.virtual_time;
         job.bot_http = self.bot_http;
@@ -300,6 +336,9 @@ impl StageOf {
         options.run_id = self.run_id.clone().unwrap_or_else(|| format!("r{}", options.seed));
         (options.think_scale, options.wait_scale) = (self.think_scale, self.wait_scale);
         options.max_rate = self.max_rate;
+        options.server.clone_from(&self.server);
+        options.prefix.clone_from(&self.prefix);
+        Ok(())
     }
 }
 
@@ -366,8 +405,8 @@ async fn load_test(run: &Run, mouth: &Mouth<'_>, interrupt: CancellationToken) -
         }
     };
     (mouth.tell)(&format!("seed {}\n", job.options.seed));
-    let tells = run.progress != Progress::None && !job.is_virtual;
-    let finished = played(job, tells, mouth, interrupt).await?;
+    let progress = if job.is_virtual { Progress::None } else { run.progress };
+    let finished = played(job, progress, mouth, interrupt).await?;
     conclude(&finished, &run.outputs, mouth)
 }
 
@@ -384,7 +423,7 @@ fn conclude(finished: &Finished, outputs: &Outputs, mouth: &Mouth<'_>) -> anyhow
 /// Plays, tells how it stands, and ends early when somebody wants that.
 async fn played(
     job: Job,
-    tells: bool,
+    progress: Progress,
     mouth: &Mouth<'_>,
     interrupt: CancellationToken,
 ) -> anyhow::Result<Finished> {
@@ -396,24 +435,36 @@ async fn played(
     let playing = play(job, begins);
     let looking = async {
         let Ok(watch) = (&mut begun).await else { return std::future::pending::<()>().await };
-        let mut ticks = interval_at(Instant::now() + TELL_EVERY, TELL_EVERY);
-        loop {
-            tokio::select! {
-                () = interrupt.cancelled() => {
-                    watch.interrupt();
-                    return std::future::pending().await;
-                }
-                _ = ticks.tick() => {
-                    if tells {
-                        (mouth.tell)(&standing(&watch));
-                    }
-                }
-            }
-        }
+        let interrupted = async {
+            interrupt.cancelled().await;
+            watch.interrupt();
+        };
+        tokio::join!(interrupted, progress.tell(&watch, mouth));
+        std::future::pending().await
     };
     tokio::select! {
         finished = playing => finished,
         () = looking => unreachable!("it looks for ever"),
+    }
+}
+
+impl Progress {
+    /// Tells how it stands, for as long as somebody wants to know: as a table with keys, or line by line.
+    async fn tell(self, watch: &Watch, mouth: &Mouth<'_>) {
+        if self == Self::None {
+            return;
+        }
+        if self == Self::Auto
+            && screen::is_there()
+            && let Some(mut screen) = Screen::open(mouth.tell)
+        {
+            return screen.show(watch).await;
+        }
+        let mut ticks = interval_at(Instant::now() + TELL_EVERY, TELL_EVERY);
+        loop {
+            ticks.tick().await;
+            (mouth.tell)(&standing(watch));
+        }
     }
 }
 
@@ -434,7 +485,7 @@ fn standing(watch: &Watch) -> String {
 /// What `run` was asked for.
 fn job(run: &Run, program: Arc<crate::army::spec::Program>) -> Result<Job, String> {
     let mut job = Job::new(program);
-    run.stage.prepare(&mut job);
+    run.stage.prepare(&mut job)?;
     let course = |level: f64| match (&run.stages, run.ramp) {
         (Some(stages), _) => stages.clone(),
         (None, Some(ramp)) => Course::ramp(level, ramp),
@@ -456,7 +507,13 @@ fn job(run: &Run, program: Arc<crate::army::spec::Program>) -> Result<Job, Strin
     if job.plan.slots() > BOTS_MAX {
         return Err(format!("a process carries {BOTS_MAX} bots"));
     }
-    job.options.warmup = run.warmup;
+    if let Some(place) = &job.place
+        && job.plan.slots() as usize > place.accounts.len()
+    {
+        let (bots, accounts) = (job.plan.slots(), place.accounts.len());
+        return Err(format!("each bot needs an account of its own: {bots} bots, {accounts} accounts"));
+    }
+    (job.options.warmup, job.options.profile) = (run.warmup, run.bot);
     job.thresholds.clone_from(&run.threshold);
     job.faults = run.faults.unwrap_or_default();
     job.instances = run.instances.into();
@@ -512,6 +569,10 @@ fn command_line(run: &Run, seed: u64) -> String {
     add("arrival", run.arrival.map(|rate| format!("{rate}/s")));
     add("duration", run.duration.map(|time| format!("{}s", time.as_secs_f64())));
     add("iterations", run.iterations.map(|k| k.to_string()));
+    add("discord", run.stage.discord.as_ref().map(ToString::to_string));
+    add("accounts", run.stage.accounts.as_ref().map(|file| file.display().to_string()));
+    add("server", run.stage.discord.as_ref().map(|_| run.stage.server.clone()));
+    add("bot", (run.bot.name != profile::DEFAULT.name).then(|| run.bot.name.to_owned()));
     add("custom", run.tree.custom.as_ref().map(|custom| format!("{custom:?}")));
     line
 }
@@ -522,12 +583,15 @@ async fn one_pass(once: &Once, mouth: &Mouth<'_>, interrupt: CancellationToken) 
         Err(code) => return Ok(code),
     };
     let mut job = Job::new(program);
-    once.stage.prepare(&mut job);
+    if let Err(what) = once.stage.prepare(&mut job) {
+        (mouth.tell)(&format!("{what}\n"));
+        return Ok(UNUSABLE);
+    }
     job.kind = Kind::Once;
     job.plan = Plan { iterations: Some(1), respawn: None, ..Plan::default() };
     once.outputs.prepare(&mut job);
     job.command = format!("mneme army once --tree {} --seed {}", once.tree.tree, job.options.seed);
-    let finished = played(job, false, mouth, interrupt).await?;
+    let finished = played(job, Progress::None, mouth, interrupt).await?;
     if let Some(failure) = &finished.played.first_failure {
         (mouth.tell)(&format!("{}\n", failure.tail.join("\n")));
     }

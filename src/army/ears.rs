@@ -12,9 +12,10 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::army::discord::Ears;
 use crate::army::promises::Ledger;
 use crate::army::talk::{answered, is_said_by_bot};
-use crate::sim::{Audience, Id, SeenByAll};
+use crate::sim::{Audience, Id};
 
 /// A soldier reads between its steps; one that is further behind misses the oldest, which are counted.
 pub const INBOX_MAX: usize = 256;
@@ -56,7 +57,7 @@ impl Switchboard {
     }
 
     /// Reads events until the simulator is gone or `shutdown`.
-    pub async fn run(self: Arc<Self>, mut seen: SeenByAll, shutdown: CancellationToken) {
+    pub async fn run(self: Arc<Self>, mut seen: Ears, shutdown: CancellationToken) {
         while let Some(Some(event)) = shutdown.run_until_cancelled(seen.next()).await {
             match event {
                 Ok((audience, event)) => self.deliver(audience, &event),

@@ -34,7 +34,7 @@ use crate::army::schedule::{BOTS_MAX, Course};
 use crate::army::spec::amount::{Span, rate};
 use crate::army::spec::compile::Given;
 use crate::army::spec::threshold::Threshold;
-use crate::army::{command, custom, library, list, report};
+use crate::army::{command, custom, library, list, profile, report};
 use crate::sandbox::Under;
 use crate::tasks::Tasks;
 
@@ -281,9 +281,8 @@ async fn begin(api: &Api, job: Job) -> anyhow::Result<()> {
 
 /// What is to be run, or why not.
 fn job(api: &Api, wanted: Wanted) -> Result<Job, String> {
-    if wanted.bot.as_deref().is_some_and(|bot| bot != "default" && !bot.is_empty()) {
-        return Err("there is no such bot: only default".to_owned());
-    }
+    let bot = wanted.bot.as_deref().filter(|bot| !bot.is_empty());
+    let profile = bot.map_or(Ok(&profile::DEFAULT), profile::find)?;
     if wanted.tree.contains(['/', '\\', '.']) {
         return Err(format!("there is no tree {}: a tree is a name, not a path", wanted.tree));
     }
@@ -318,6 +317,7 @@ fn job(api: &Api, wanted: Wanted) -> Result<Job, String> {
     job.options.run_id = format!("r{}", job.options.seed);
     let format = if is_on(&wanted.log_options.format_json_logs) { Format::Json } else { Format::Text };
     job.log = (!is_on(&wanted.log_options.disable_log_file)).then(|| (PathBuf::from(LOG_FILE), format));
+    job.options.profile = profile;
     job.under = api.0.under.clone();
     job.command = format!("POST /load_test/start {}", wanted.tree);
     Ok(job)

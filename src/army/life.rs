@@ -24,6 +24,7 @@ use crate::army::action::{Args, Ending, Outcome, Ran};
 use crate::army::guard::{self, Held};
 use crate::army::log::Level;
 use crate::army::metrics::{Ended, Sample};
+use crate::army::profile::{Hooked, Profile};
 use crate::army::soldier::{Sight, Soldier};
 use crate::army::spec::file::From;
 use crate::army::spec::program::{Part, Program};
@@ -35,6 +36,9 @@ pub const ACTION_LIMIT: Duration = Duration::from_secs(60);
 
 /// Beyond its own limit an action gets this long to tell that it is over.
 const BEYOND: Duration = Duration::from_secs(5);
+
+/// A hook prepares or cleans up; what takes longer is an action.
+const HOOK_LIMIT: Duration = Duration::from_secs(30);
 
 /// The least pause before the same leaf runs again that has said `continue`.
 const CONTINUE_AFTER: Duration = Duration::from_millis(10);
@@ -164,20 +168,61 @@ enum Halt {
 
 impl Life {
     async fn run(&mut self) -> (How, u64, Option<bool>) {
+        let profile = self.soldier.stage().options.profile;
+        if let Err(halt) = self.hooked(profile, profile.start).await {
+            return self.halted(halt, 0, None);
+        }
+        let (how, passes, last) = self.passes().await;
+        if how != How::Panicked {
+            // What goes wrong now is written down, and changes nothing any more.
+            let _ = self.hooked(profile, profile.stop).await;
+        }
+        (how, passes, last)
+    }
+
+    /// Lets a hook of the profile run.
+    async fn hooked(
+        &mut self,
+        profile: &Profile,
+        hook: for<'a> fn(&'a mut Soldier) -> Hooked<'a>,
+    ) -> Result<(), Halt> {
+        let work = AssertUnwindSafe(hook(&mut self.soldier)).catch_unwind();
+        let limited = async { tokio::time::timeout(HOOK_LIMIT, work).await };
+        let reason = match self.orders.kill.run_until_cancelled(limited).await {
+            None => return Err(Halt::Stopped),
+            Some(Ok(Ok(Ok(())))) => return Ok(()),
+            Some(Ok(Ok(Err(stop)))) => Outcome::from(stop).reason(),
+            Some(Ok(Err(panic))) => {
+                let panic = panicked(panic.as_ref());
+                let _ = self.died(profile.name, panic.clone());
+                return Err(Halt::Panicked(panic));
+            }
+            Some(Err(_)) => format!("a hook took longer than {} s", HOOK_LIMIT.as_secs()),
+        };
+        Err(self.died(profile.name, reason))
+    }
+
+    fn halted(&mut self, halt: Halt, passes: u64, last: Option<bool>) -> (How, u64, Option<bool>) {
+        match halt {
+            Halt::Stopped => (How::Stopped, passes, last),
+            Halt::Done => (How::Done, passes, last.or(Some(true))),
+            Halt::Died(reason) => {
+                self.reason = Some(reason);
+                (How::Errored, passes, Some(false))
+            }
+            Halt::Panicked(reason) => {
+                self.reason = Some(reason);
+                (How::Panicked, passes, Some(false))
+            }
+        }
+    }
+
+    async fn passes(&mut self) -> (How, u64, Option<bool>) {
         let (mut passes, mut last) = (0, None);
         while self.orders.iterations.is_none_or(|most| passes < most) {
             match self.pass().await {
                 Ok(succeeded) => (passes, last) = (passes + 1, Some(succeeded)),
-                Err(Halt::Stopped) => return (How::Stopped, passes, last),
-                Err(Halt::Done) => return (How::Done, passes, last.or(Some(true))),
-                Err(Halt::Died(reason)) => {
-                    self.reason = Some(reason);
-                    return (How::Errored, passes, Some(false));
-                }
-                Err(Halt::Panicked(reason)) => {
-                    self.reason = Some(reason);
-                    return (How::Panicked, passes, Some(false));
-                }
+                Err(halt) => return self.halted(halt, passes, last),
             }
         }
         (How::Finished, passes, last)
@@ -187,6 +232,7 @@ impl Life {
     async fn pass(&mut self) -> Result<bool, Halt> {
         let mut step = self.moved(|cursor, program, eyes| cursor.start(&program.tree, eyes))?;
         loop {
+            self.pause_if_wanted().await;
             if self.orders.stop.is_cancelled() {
                 return Err(Halt::Stopped);
             }
@@ -199,6 +245,15 @@ impl Life {
                 Step::GiveBack(node, succeeded) => self.give_back(node, succeeded).await?,
                 Step::End(succeeded) => return Ok(succeeded),
             };
+        }
+    }
+
+    /// Somebody at the keyboard wants everybody to stand still.
+    async fn pause_if_wanted(&mut self) {
+        let stage = self.soldier.stage().clone();
+        if stage.is_paused() {
+            self.unpaused = 0;
+            self.orders.stop.run_until_cancelled(stage.resumed()).await;
         }
     }
 
@@ -246,12 +301,16 @@ impl Life {
 
     /// What the tree wants to be done with the events that have come.
     fn hear(&mut self) -> Result<(), Halt> {
-        if self.program.events.is_empty() {
+        let profile = self.soldier.stage().options.profile;
+        if self.program.events.is_empty() && !profile.hears {
             return Ok(());
         }
         let program = self.program.clone();
         let (events, mark) = self.soldier.news();
         for event in events {
+            if let Err(stop) = (profile.event)(&mut self.soldier, &event) {
+                return Err(self.died(profile.name, Outcome::from(stop).reason()));
+            }
             let kind = event["t"].as_str().unwrap_or_default().to_lowercase();
             for handler in program.events.iter().filter(|handler| handler.event == kind) {
                 let said_by_bot = event["d"]["author"]["bot"] == true;

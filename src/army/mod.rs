@@ -8,12 +8,14 @@
 //!   evaluated and of the declared types; it ends with an [`Outcome`], or with a [`Stop`] by way of `?`.
 
 pub mod account;
+pub mod accounts;
 pub mod action;
 pub mod actions;
 pub mod build;
 pub mod cli;
 pub mod command;
 pub mod custom;
+pub mod discord;
 pub mod ears;
 pub mod elixir;
 pub mod faults;
@@ -27,10 +29,13 @@ pub mod list;
 pub mod log;
 pub mod metrics;
 pub mod play;
+pub mod profile;
 pub mod promises;
+pub mod remote;
 pub mod report;
 pub mod run;
 pub mod schedule;
+pub mod screen;
 pub mod show;
 pub mod soldier;
 pub mod spec;
@@ -43,6 +48,7 @@ pub mod tree;
 pub mod wanted;
 
 pub use action::{Action, Args, Ending, Outcome, Param, Ran, Registry, Stop, Type};
+pub use profile::Profile;
 pub use soldier::{Seat, Soldier};
 pub use stage::Stage;
 pub use talk::Door;

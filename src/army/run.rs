@@ -9,16 +9,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde_json::{Map, Value};
 use tokio::time::interval;
 
 use crate::army::account::Account;
+use crate::army::accounts::Place;
+use crate::army::discord::Discord;
 use crate::army::faults::Faults;
 use crate::army::log::{Format, RunLog};
 use crate::army::metrics::document::{Document, Run as RunInfo};
 use crate::army::play::{Plan, Play, Played, Strings};
 use crate::army::promises::Verdict;
+use crate::army::remote::Remote;
 use crate::army::spec::program::Program;
 use crate::army::spec::threshold::Threshold;
 use crate::army::stage::{Options, Stage};
@@ -28,7 +31,7 @@ use crate::dynamo::connect::{Connected, Store, StoreConfig, connect};
 use crate::dynamo::faults::Faults as StoreFaults;
 use crate::sandbox::{Sandbox, Settings, Under};
 use crate::shared::{self, SharedData, SharedOptions, Space};
-use crate::sim::{Simulator, World};
+use crate::sim::{Id, Simulator, World};
 use crate::tasks::Tasks;
 
 /// What a bot must do in any run, unless the run says something else about it.
@@ -87,6 +90,10 @@ pub struct Job {
     pub context: Map<String, Value>,
     /// Where the bot serves its own numbers.
     pub bot_http: Option<std::net::SocketAddr>,
+    /// A running server elsewhere, in place of a sandbox.
+    pub place: Option<Place>,
+    /// The bot under test there, where it cannot be found out.
+    pub bot_id: Option<Id>,
 }
 
 impl Job {
@@ -109,6 +116,8 @@ impl Job {
             command: String::new(),
             context: Map::new(),
             bot_http: None,
+            place: None,
+            bot_id: None,
         }
     }
 
@@ -119,7 +128,11 @@ impl Job {
     fn thresholds(&self) -> Vec<Threshold> {
         let mut all: Vec<Threshold> =
             self.program.thresholds.iter().chain(&self.thresholds).cloned().collect();
-        if self.has_bot() && !all.iter().any(|threshold| threshold.text.starts_with("discord.ack_late")) {
+        // How fast a bot elsewhere acknowledges is not seen from here.
+        if self.has_bot()
+            && self.place.is_none()
+            && !all.iter().any(|threshold| threshold.text.starts_with("discord.ack_late"))
+        {
             all.push(Threshold::parse(ALWAYS).expect("a constant, read by a test"));
         }
         all
@@ -138,6 +151,7 @@ impl Job {
             command: self.command.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             target: match self.under {
+                _ if self.place.is_some() => "discord",
                 Under::Here => "sandbox",
                 Under::Process { .. } => "process",
                 Under::Nobody => "no-bot",
@@ -199,10 +213,12 @@ impl Run {
     pub async fn start(job: Job) -> anyhow::Result<Self> {
         let tasks = Tasks::new();
         let clock = if job.is_virtual { Clock::running(VIRTUAL_START) } else { Clock::system() };
-        let (sandbox, simulator) = if job.is_virtual {
+        let (sandbox, simulator) = if job.place.is_some() {
+            (None, None)
+        } else if job.is_virtual {
             let mut world = World::new(job.options.seed);
             world.settings.rate_limits = false;
-            (None, Simulator::without_bot(world, &tasks, clock.clone()))
+            (None, Some(Simulator::without_bot(world, &tasks, clock.clone())))
         } else {
             // The bot starts in good order: whether it can is not what is looked at.
             let faults = job.faults.touch_the_store().then(StoreFaults::new);
@@ -219,9 +235,18 @@ impl Run {
             if let Some(faults) = &faults {
                 job.faults.on_store(faults, job.options.seed);
             }
-            (Some(sandbox), simulator)
+            (Some(sandbox), Some(simulator))
         };
-        job.faults.on_discord(&simulator);
+        let discord = match (simulator, &job.place) {
+            (Some(simulator), _) => {
+                job.faults.on_discord(&simulator);
+                Discord::Simulated(simulator)
+            }
+            (None, Some(place)) => {
+                Discord::Remote(Arc::new(Remote::open(place, &job.options.server, job.bot_id, &tasks).await?))
+            }
+            (None, None) => bail!("there is nothing to act on"),
+        };
         let store = shared_store(&job, sandbox.as_ref(), &clock).await?;
         // Nonces must differ between processes that share a store; only virtual time needs them to repeat.
         let seed = job.is_virtual.then_some(job.options.seed);
@@ -234,7 +259,7 @@ impl Run {
             None => RunLog::nowhere(clock.clone()),
         };
         let options = Options { slots: job.plan.slots(), ..job.options.clone() };
-        let stage = Stage::new(options, (shared, store), simulator, clock.clone(), log, &tasks);
+        let stage = Stage::new(options, (shared, store), discord, clock.clone(), log, &tasks);
         let account = Arc::new(Account::default());
         account.begin(job.info(clock.now()));
         let (strings, interrupted) = (Strings::default(), Arc::default());

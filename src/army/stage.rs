@@ -6,17 +6,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use crate::army::discord::Discord;
 use crate::army::ears::Switchboard;
 use crate::army::log::RunLog;
 use crate::army::metrics::Metrics;
+use crate::army::profile::{self, Profile};
 use crate::army::promises::Ledger;
 use crate::army::trace::Trace;
 use crate::clock::Clock;
 use crate::dynamo::{Dynamo, Usage};
 use crate::shared::{SharedData, SharedError, Who};
-use crate::sim::{Id, Simulator};
+use crate::sim::Id;
 use crate::tasks::Tasks;
 
 /// What its table is called in the store's books.
@@ -40,6 +43,8 @@ pub struct Options {
     pub slots: u32,
     /// Every step is kept, to be written to a file.
     pub trace: bool,
+    /// What soldiers do beside their tree.
+    pub profile: &'static Profile,
 }
 
 impl Default for Options {
@@ -55,6 +60,7 @@ impl Default for Options {
             warmup: Duration::ZERO,
             slots: 1,
             trace: false,
+            profile: &profile::DEFAULT,
         }
     }
 }
@@ -62,7 +68,7 @@ impl Default for Options {
 /// What the soldiers of a run share.
 pub struct Stage {
     pub options: Options,
-    pub discord: Simulator,
+    pub discord: Discord,
     /// The bot under test, as Discord knows it.
     pub bot_id: Id,
     pub switchboard: Arc<Switchboard>,
@@ -76,6 +82,7 @@ pub struct Stage {
     /// Where it is kept.
     shared_store: Dynamo,
     pub trace: Trace,
+    paused: watch::Sender<bool>,
     pacer: Option<Pacer>,
     next_id: AtomicU64,
     servers: Mutex<BTreeMap<Id, String>>,
@@ -94,15 +101,15 @@ impl Stage {
     pub fn new(
         options: Options,
         (shared, shared_store): (SharedData, Dynamo),
-        discord: Simulator,
+        discord: Discord,
         clock: Clock,
         log: RunLog,
         tasks: &Tasks,
     ) -> Arc<Self> {
         let ledger = Arc::new(Ledger::default());
         let switchboard = Arc::new(Switchboard::new(ledger.clone()));
-        tasks.spawn("switchboard", switchboard.clone().run(discord.watch_all(), tasks.shutdown()));
-        let bot_id = discord.read(crate::sim::World::bot);
+        tasks.spawn("switchboard", switchboard.clone().run(discord.ears(), tasks.shutdown()));
+        let bot_id = discord.bot();
         Arc::new(Self {
             bot_id,
             switchboard,
@@ -114,6 +121,7 @@ impl Stage {
             shared,
             shared_store,
             trace: Trace::new(options.trace),
+            paused: watch::Sender::new(false),
             pacer: options.max_rate.map(Pacer::new),
             next_id: AtomicU64::new(0),
             servers: Mutex::default(),
@@ -126,6 +134,21 @@ impl Stage {
     /// Ids are counted from 0 and never used again.
     pub fn next_bot_id(&self) -> u64 {
         self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// From now on no soldier begins a step, or they go on.
+    pub fn toggle_pause(&self) {
+        self.paused.send_modify(|paused| *paused = !*paused);
+    }
+
+    pub fn is_paused(&self) -> bool {
+        *self.paused.borrow()
+    }
+
+    /// Waits until nobody wants a pause.
+    pub async fn resumed(&self) {
+        // The sender is borrowed here, so it is there.
+        let _ = self.paused.subscribe().wait_for(|paused| !*paused).await;
     }
 
     /// Waits until another request may be made.

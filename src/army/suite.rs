@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 use crate::army::action::Registry;
 use crate::army::cli::UNUSABLE;
 use crate::army::command::{Mouth, Test as Asked, seed};
+use crate::army::discord::Discord;
 use crate::army::library;
 use crate::army::log::RunLog;
 use crate::army::play::{Failure, Model, Plan, Play, Played, Strings};
@@ -30,7 +31,6 @@ use crate::dynamo::Dynamo;
 use crate::dynamo::connect::{Store, StoreConfig, connect};
 use crate::sandbox::{Sandbox, Settings};
 use crate::shared::{self, SharedData, SharedOptions, Space};
-use crate::sim::Simulator;
 use crate::tasks::Tasks;
 
 /// Tests that run side by side: what one bot under test answers without hurrying.
@@ -56,7 +56,7 @@ struct Result {
 
 /// What all tests share.
 struct Ground {
-    simulator: Simulator,
+    discord: Discord,
     shared: SharedData,
     store: Dynamo,
     seed: u64,
@@ -85,8 +85,8 @@ pub async fn run(asked: &Asked, mouth: &Mouth<'_>) -> anyhow::Result<i32> {
     connected.dynamo.create_tables(shared::TABLES).await.context("create the table for shared data")?;
     let space = Space::Run("test".to_owned());
     let shared = SharedData::open(connected.dynamo.clone(), &tasks, space, SharedOptions::default());
-    let simulator = sandbox.simulator.clone();
-    let ground = Ground { simulator, shared, store: connected.dynamo, seed, tasks: tasks.clone() };
+    let discord = Discord::Simulated(sandbox.simulator.clone());
+    let ground = Ground { discord, shared, store: connected.dynamo, seed, tasks: tasks.clone() };
     let (mut results, mut stages) = (Vec::new(), Vec::new());
     for (number, (file, suite)) in suites.iter().enumerate() {
         let (told, played) = ground.suite(number, file, suite, asked).await;
@@ -175,7 +175,7 @@ impl Ground {
         // Nobody thinks in a test.
         let options = Options { run_id, seed, server, slots, think_scale: 0.0, ..Options::default() };
         let (log, clock) = (RunLog::nowhere(Clock::system()), Clock::system());
-        Stage::new(options, (shared, self.store.clone()), self.simulator.clone(), clock, log, &self.tasks)
+        Stage::new(options, (shared, self.store.clone()), self.discord.clone(), clock, log, &self.tasks)
     }
 
     async fn test(&self, file: &str, test: &Test, stage: Arc<Stage>, context: Map<String, Value>) -> Result {

@@ -25,13 +25,7 @@ pub fn summary(document: &Document) -> String {
         if passed { "PASS" } else { "FAIL" }.to_owned(),
     ];
     line(&mut text, &parts.join("  "));
-    line(
-        &mut text,
-        &format!(
-            "{:<NAME$}{:>7}{:>7}{:>6}{:>5}{:>7}{:>7}{:>7}{:>8}{:>6}",
-            "action", "runs", "ok%", "fail", "err", "p50", "p95", "p99", "max ms", "/s"
-        ),
-    );
+    line(&mut text, &heading());
     let mut rows: Vec<_> = document.actions.iter().collect();
     rows.sort_by(|(_, a), (_, b)| {
         b.service.p95.partial_cmp(&a.service.p95).unwrap_or(std::cmp::Ordering::Equal)
@@ -78,6 +72,14 @@ pub fn summary(document: &Document) -> String {
     text
 }
 
+/// What stands above rows of actions.
+pub(super) fn heading() -> String {
+    format!(
+        "{:<NAME$}{:>7}{:>7}{:>6}{:>5}{:>7}{:>7}{:>7}{:>8}{:>6}",
+        "action", "runs", "ok%", "fail", "err", "p50", "p95", "p99", "max ms", "/s"
+    )
+}
+
 fn line(text: &mut String, line: &str) {
     text.push_str(line.trim_end());
     text.push('\n');
@@ -99,7 +101,7 @@ fn wrapped(text: &mut String, parts: &[String]) {
     line(text, &current);
 }
 
-fn row(name: &str, action: &Action) -> String {
+pub(super) fn row(name: &str, action: &Action) -> String {
     let name: String = if name.chars().count() >= NAME {
         name.chars().take(NAME - 2).chain(['~']).collect()
     } else {
@@ -174,7 +176,7 @@ fn number(value: f64) -> String {
 }
 
 /// `5m00s`, `0m12s`.
-fn time(ms: u64) -> String {
+pub(super) fn time(ms: u64) -> String {
     let seconds = ms / 1_000;
     let mut text = String::new();
     if seconds >= 3_600 {

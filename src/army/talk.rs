@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::army::action::Stop;
+use crate::army::discord::Arrival;
 use crate::army::ears::Mark;
 use crate::army::soldier::{Persona, Soldier};
 use crate::army::spec::check::Check;
@@ -166,26 +167,25 @@ fn to_id(to: To) -> Option<Id> {
 /// Coming and going.
 impl Soldier {
     /// Who the soldier is; somebody of its own if the tree has not said.
-    pub fn persona(&mut self) -> &Persona {
+    pub fn persona(&mut self) -> Result<&Persona, Stop> {
         if self.persona.is_none() {
             let name = self.usual_name();
-            self.log_in(&name);
+            self.log_in(&name)?;
         }
-        self.persona.as_ref().expect("it has just come")
+        Ok(self.persona.as_ref().expect("it has just come"))
     }
 
-    /// Comes as this person, who is made if there is none, into the server of the run.
-    pub fn log_in(&mut self, name: &str) {
+    /// Comes as this person into the server of the run: made if there is none, or with an account.
+    pub fn log_in(&mut self, name: &str) -> Result<(), Stop> {
         self.leave_discord();
         let (server_name, room) = (self.stage().options.server.clone(), self.usual_channel());
-        let (server, channel, id) = self.stage().discord.change(|world| {
-            let mut guild = world.guild(&server_name);
-            (guild.id(), guild.channel(&room), guild.person(name))
-        });
+        let came = self.stage().discord.come(name, &server_name, &room).map_err(Stop::Fail)?;
+        let Arrival { person: id, server, channel } = came;
         self.stage().switchboard.be(id, &self.inbox);
         self.stage().plays_in(server, &server_name);
         self.persona = Some(Persona { name: name.to_owned(), id, server, channel, open: Vec::new() });
         self.open(channel);
+        Ok(())
     }
 
     /// Nobody writes into the inbox any more.
@@ -204,23 +204,19 @@ impl Soldier {
         }
     }
 
-    /// Joins a server, made if there is none, and speaks in its channel from now on.
-    pub fn join(&mut self, server_name: &str) {
-        let (person, room) = (self.persona().id, self.usual_channel());
-        let (server, channel) = self.stage().discord.change(|world| {
-            let mut guild = world.guild(server_name);
-            let found = (guild.id(), guild.channel(&room));
-            world.join(found.0, person);
-            found
-        });
-        self.stage().plays_in(server, server_name);
-        self.move_to(server, channel);
+    /// Joins a server and speaks in its channel from now on.
+    pub fn join(&mut self, server_name: &str) -> Result<(), Stop> {
+        let (person, room) = (self.persona()?.id, self.usual_channel());
+        let came = self.stage().discord.join(person, server_name, &room).map_err(Stop::Fail)?;
+        self.stage().plays_in(came.server, server_name);
+        self.move_to(came.server, came.channel);
+        Ok(())
     }
 
     /// Leaves the server; what is said next goes nowhere.
-    pub fn leave(&mut self) {
-        let (server, person) = (self.persona().server, self.persona().id);
-        self.stage().discord.change(|world| world.leave(server, person));
+    pub fn leave(&mut self) -> Result<(), Stop> {
+        let (server, person) = (self.persona()?.server, self.persona()?.id);
+        self.stage().discord.leave(person, server).map_err(Stop::Fail)
     }
 
     fn move_to(&mut self, server: Id, channel: Id) {
@@ -230,22 +226,19 @@ impl Soldier {
         self.open(channel);
     }
 
-    /// Speaks in another channel of the server, made if there is none.
-    pub fn go(&mut self, name: &str) {
-        let server = self.persona().server;
-        let channel = self.channel_named(name);
+    /// Speaks in another channel of the server.
+    pub fn go(&mut self, name: &str) -> Result<(), Stop> {
+        let server = self.persona()?.server;
+        let channel = self.channel_named(name)?;
         self.move_to(server, channel);
+        Ok(())
     }
 
-    /// A channel of the server, made if there is none.
-    pub fn channel_named(&mut self, name: &str) -> Id {
-        let server = self.persona().server;
+    /// A channel of the server, made if there is none and that can be done.
+    pub fn channel_named(&mut self, name: &str) -> Result<Id, Stop> {
+        let server = self.persona()?.server;
         let stage = self.stage();
-        if let Some(found) = stage.discord.read(|world| world.find_channel(server, name)) {
-            return found;
-        }
-        let server_name = stage.server_name(server);
-        stage.discord.change(|world| world.guild(&server_name).channel(name))
+        stage.discord.channel(server, &stage.server_name(server), name).map_err(Stop::Fail)
     }
 
     /// The direct messages with the bot.
@@ -258,7 +251,7 @@ impl Soldier {
 
     /// A person of this name in the server.
     pub fn find_person(&mut self, name: &str) -> Result<Id, Stop> {
-        let found = self.stage().discord.read(|world| world.find_person(name));
+        let found = self.stage().discord.find_person(name);
         found.ok_or_else(|| Stop::Fail(format!("there is nobody called {name}")))
     }
 }
@@ -267,11 +260,11 @@ impl Soldier {
 impl Soldier {
     /// Does something on Discord. What Discord's client would not let somebody do is a failure.
     pub async fn act(&mut self, act: Act) -> Result<Value, Stop> {
-        let person = self.persona().id;
+        let person = self.persona()?.id;
         self.stage().pace().await;
         self.heard = self.inbox.mark();
-        let done = self.stage().discord.act(person, act);
-        done.map_err(|refused| Stop::Fail(refused.message))
+        let stage = self.stage().clone();
+        stage.discord.act(person, act).await.map_err(Stop::Fail)
     }
 
     pub async fn say(
@@ -280,7 +273,7 @@ impl Soldier {
         text: &str,
         reply_to: Option<Id>,
     ) -> Result<Request, Stop> {
-        let here = self.persona().channel;
+        let here = self.persona()?.channel;
         let channel = channel.unwrap_or(here);
         self.open(channel);
         let said = Act::Say { channel, text: text.to_owned(), reply_to, ping: true, files: Vec::new() };
@@ -315,7 +308,7 @@ impl Soldier {
 
     /// Uses a slash command: the words behind the first are subcommands.
     pub async fn slash(&mut self, path: &str, options: &[(&str, Value)]) -> Result<Request, Stop> {
-        let channel = self.persona().channel;
+        let channel = self.persona()?.channel;
         let (command, options) = nested(path, options, None);
         self.interact(Act::Slash { channel, command, options, files: Vec::new() }, None, channel).await
     }
@@ -330,7 +323,7 @@ impl Soldier {
 
     /// What is offered while somebody types into an option.
     pub async fn complete(&mut self, path: &str, option: &str, typed: &str) -> Result<Value, Stop> {
-        let channel = self.persona().channel;
+        let channel = self.persona()?.channel;
         let (command, options) = nested(path, &[(option, json!(typed))], Some(option));
         let request = self.interact(Act::Autocomplete { channel, command, options }, None, channel).await?;
         let interaction = request.event().map(|id| id.to_string());
@@ -354,7 +347,7 @@ impl Soldier {
         values: Vec<String>,
     ) -> Result<Request, Stop> {
         let shown = match on {
-            Some(message) => self.shown(message),
+            Some(message) => self.shown(message).await?,
             None => self.answer.clone(),
         };
         let shown = shown.ok_or_else(|| Stop::Fail("there is no answer to press anything on".to_owned()))?;
@@ -367,11 +360,11 @@ impl Soldier {
     }
 
     /// A message of the channel as the soldier sees it now.
-    fn shown(&mut self, message: Id) -> Option<Heard> {
-        let (person, channel) = (self.persona().id, self.persona().channel);
-        let page = self.stage().discord.messages(person, channel, Some(message + 1), 1);
-        let message = page.into_iter().find(|found| id(&found["id"]) == Some(message))?;
-        Some(Heard { message, latency: Duration::ZERO })
+    async fn shown(&mut self, message: Id) -> Result<Option<Heard>, Stop> {
+        let (person, channel) = (self.persona()?.id, self.persona()?.channel);
+        let stage = self.stage().clone();
+        let found = stage.discord.message(person, channel, message).await;
+        Ok(found.map(|message| Heard { message, latency: Duration::ZERO }))
     }
 
     /// Sends the open form off.
@@ -380,7 +373,7 @@ impl Soldier {
         fields: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Request, Stop> {
         let opener = self.form.take().ok_or_else(|| Stop::Fail("no form is open".to_owned()))?;
-        let channel = self.persona().channel;
+        let channel = self.persona()?.channel;
         self.interact(
             Act::Submit { interaction: opener, inputs: fields.into_iter().collect() },
             None,
@@ -432,7 +425,7 @@ impl Soldier {
 
     /// Waits for any message that is as wanted, since the last request or what was heard after it.
     pub async fn expect(&mut self, wanted: &Wanted) -> Result<Heard, Stop> {
-        let channel = self.persona().channel;
+        let channel = self.persona()?.channel;
         let request = Request { to: To::Anything, channel, at: Instant::now(), since: self.heard };
         let from_bot = wanted.from.is_none();
         let mut since = request.since;
@@ -449,7 +442,7 @@ impl Soldier {
             };
             since = mark;
             let heard = Heard { message: event["d"].clone(), latency: request.at.elapsed() };
-            if wanted.fits(&heard) && self.is_from(&heard, wanted) && self.is_in(&heard, wanted) {
+            if wanted.fits(&heard) && self.is_from(&heard, wanted) && self.is_in(&heard, wanted)? {
                 self.heard = mark;
                 self.answer = Some(heard.clone());
                 return Ok(heard);
@@ -465,7 +458,7 @@ impl Soldier {
         test: Option<Arc<Check>>,
         within: Duration,
     ) -> Result<Value, Stop> {
-        self.persona();
+        self.persona()?;
         let (kind, deadline) = (kind.to_uppercase(), Instant::now() + within);
         loop {
             let (wanted, left) = (kind.clone(), deadline.saturating_duration_since(Instant::now()));
@@ -488,11 +481,11 @@ impl Soldier {
         wanted.from.as_deref().is_none_or(|name| heard.message["author"]["username"] == name)
     }
 
-    fn is_in(&mut self, heard: &Heard, wanted: &Wanted) -> bool {
-        let Some(name) = wanted.channel.clone() else { return true };
-        let server = self.persona().server;
-        let found = self.stage().discord.read(|world| world.find_channel(server, &name));
-        found.is_some() && id(&heard.message["channel_id"]) == found
+    fn is_in(&mut self, heard: &Heard, wanted: &Wanted) -> Result<bool, Stop> {
+        let Some(name) = wanted.channel.clone() else { return Ok(true) };
+        let server = self.persona()?.server;
+        let found = self.stage().discord.find_channel(server, &name);
+        Ok(found.is_some() && id(&heard.message["channel_id"]) == found)
     }
 }
 

@@ -349,6 +349,8 @@ pub async fn run(
 impl Bot {
     fn start_background(self: &Arc<Self>, connection: &Connection) {
         let (services, shutdown) = (&self.services, self.background.shutdown());
+        // Those that divide shards know of each other; which of them looks for what is due is known in a second.
+        services.duty.set(connection.shards.is_some());
         for feature in ALL {
             if let Some(background) = feature.background {
                 self.background.spawn(feature.name, background(services.clone(), shutdown.clone()));

@@ -302,6 +302,8 @@ impl Division {
         seen.instances.insert(number);
         self.others = seen.instances.len() - 1;
         let rank = seen.instances.range(..number).count();
+        // Looked for by the first of those that are there, and by the next when its lease has ended.
+        self.bot.services.duty.set(rank == 0);
         let quota = quota(rank, seen.instances.len(), self.total);
         let held = self.served.values().filter(|served| served.lease.is_some()).count();
         self.uneven = if held > quota { self.uneven + 1 } else { 0 };
@@ -364,7 +366,11 @@ impl Division {
         self.sessions.spawn_job("shard", async move {
             let turn = stop.run_until_cancelled(wait_for_turn(&shared, &connection, shard)).await.flatten();
             let keep_turn = async {
-                // It is the next one's when Discord counts this IDENTIFY no more.
+                // It is the next one's when Discord counts this IDENTIFY no more: from when it was answered, because
+                // connections take differently long.
+                while !bot.heard.is_ready(ShardId(shard)) {
+                    sleep(TURN).await;
+                }
                 sleep(IDENTIFY_EVERY).await;
                 drop(turn);
                 std::future::pending::<Infallible>().await

@@ -1,9 +1,10 @@
 //! The scheduler: hands what is due to the feature whose job it is.
 //!
-//! Every instance looks for what comes due, and none is in charge: a job takes what it needs for itself, and
-//! what it cannot finish stays due. [`Scheduler::ahead`] reads the next minute every few seconds;
-//! [`Scheduler::behind`] looks after the hours that have gone, from the first that may hold something. That
-//! hour is noted, so that after a long stop nothing is overlooked and nothing is read for nothing.
+//! Any instance may look for what comes due, and several may at once: a job takes what it needs for itself, and
+//! what it cannot finish stays due. Where instances know of each other, the first of them does
+//! ([`crate::context::Duty`]). [`Scheduler::ahead`] reads the next minute every few seconds; [`Scheduler::behind`]
+//! looks after the hours that have gone, from the first that may hold something. That hour is noted, so that
+//! after a long stop nothing is overlooked and nothing is read for nothing.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -61,8 +62,10 @@ async fn run(services: Arc<Services>, shutdown: CancellationToken) {
     let (found, due) = mpsc::channel(FOUND_MAX);
     let scheduler = Scheduler { dynamo: services.dynamo.clone(), found };
     let looking = async {
-        let both = async { tokio::join!(scheduler.ahead(), scheduler.behind()) };
-        shutdown.run_until_cancelled(both).await;
+        let both = || async {
+            tokio::join!(scheduler.ahead(), scheduler.behind());
+        };
+        shutdown.run_until_cancelled(services.duty.whenever(both)).await;
     };
     tokio::join!(looking, work(&services, due, &shutdown));
 }

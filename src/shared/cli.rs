@@ -2,11 +2,11 @@
 
 use std::io::Write;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
-use crate::config::{SharedAct, SharedKind};
+use crate::config::{AT_RUN_TIME, AtRunTime, SharedAct, SharedKind};
 use crate::shared::items::Cell;
 use crate::shared::list::{Entry, Kind};
 use crate::shared::{Expect, Put, SharedData, Space, Version};
@@ -36,6 +36,14 @@ pub async fn run(
             break_lock(shared, key, fence, out).await
         }
         SharedAct::Locks { overdue, break_lock: None, .. } => locks(shared, *overdue, json, out).await,
+        SharedAct::Config { key: None, .. } => show_settings(shared, json, out).await,
+        SharedAct::Config { key: Some(key), value, unset } => {
+            let value = value.as_deref().map(read_value);
+            if value.is_none() && !unset {
+                return show_setting(shared, key, out).await;
+            }
+            set(shared, key, value, out).await
+        }
         SharedAct::Watch { key } => watch(shared, key, json, out).await,
     }
 }
@@ -201,6 +209,63 @@ async fn break_lock(shared: &SharedData, key: &str, fence: u64, out: &mut impl W
     Ok(writeln!(out, "{key} is free; the next holder gets fence {}", fence + 1)?)
 }
 
+async fn show_settings(shared: &SharedData, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
+    let config = shared.load_config().await?;
+    let value = |key: &str| config.get::<Value>(key).ok().flatten();
+    if json {
+        let all: serde_json::Map<String, Value> =
+            config.keys().filter_map(|key| Some((key.to_owned(), value(key)?))).collect();
+        return Ok(writeln!(out, "{}", Value::Object(all))?);
+    }
+    if *shared.space() != Space::Bot {
+        for key in config.keys() {
+            writeln!(out, "{key}  {}", value(key).unwrap_or_default())?;
+        }
+        return Ok(());
+    }
+    for AtRunTime { name, about, .. } in AT_RUN_TIME {
+        let now = value(name).map_or("as started".to_owned(), |value| value.to_string());
+        writeln!(out, "{name}  {now}\n  {about}")?;
+    }
+    Ok(())
+}
+
+async fn show_setting(shared: &SharedData, key: &str, out: &mut impl Write) -> anyhow::Result<()> {
+    let value: Value = shared.load_config().await?.require(key)?;
+    Ok(writeln!(out, "{value}")?)
+}
+
+/// Changes a setting of the installation; bots read it within ten seconds.
+async fn set(
+    shared: &SharedData,
+    key: &str,
+    value: Option<Value>,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    if *shared.space() != Space::Bot {
+        bail!("only the configuration of the space bot changes; that of a run is written once");
+    }
+    let Some(setting) = AT_RUN_TIME.iter().find(|setting| setting.name == key) else {
+        let nearest = AT_RUN_TIME
+            .iter()
+            .max_by(|a, b| strsim::jaro_winkler(a.name, key).total_cmp(&strsim::jaro_winkler(b.name, key)));
+        let nearest = nearest.map_or("", |setting| setting.name);
+        bail!("bots have no setting `{key}` that can be changed while they run; did you mean `{nearest}`?");
+    };
+    if let Some(value) = &value {
+        (setting.check)(value).map_err(|why| anyhow!("{key} cannot be {value}: {why}"))?;
+    }
+    let changed = shared.change_config(|all| match &value {
+        Some(value) => drop(all.insert(key.to_owned(), value.clone())),
+        None => drop(all.remove(key)),
+    });
+    if !changed.await? {
+        bail!("others change the configuration at the same moment; try again");
+    }
+    let now = value.map_or("as bots were started".to_owned(), |value| value.to_string());
+    Ok(writeln!(out, "{key} is {now}; bots that run read it within ten seconds")?)
+}
+
 /// Shows a value whenever it changes, for ever.
 async fn watch(shared: &SharedData, key: &str, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
     let place = shared.cell(key)?;
@@ -285,6 +350,26 @@ mod tests {
         let list = SharedAct::List { prefix: String::new(), kind: SharedKind::Cell, runs: true };
         let shown = told(&shared, list, false).await.unwrap();
         assert!(shown.starts_with("42  {\"started_at\":"), "{shown}");
+    }
+
+    #[tokio::test]
+    async fn settings_are_changed_by_their_name_alone() {
+        let shared = shared().await;
+        let config = |key: Option<&str>, value: Option<&str>, unset| {
+            let owned = |text: Option<&str>| text.map(str::to_owned);
+            SharedAct::Config { key: owned(key), value: owned(value), unset }
+        };
+        let wrong = told(&shared, config(Some("max_memorys"), Some("5"), false), false).await;
+        assert!(wrong.unwrap_err().ends_with("did you mean `max_memories`?"));
+        let wrong = told(&shared, config(Some("max_memories"), Some("many"), false), false).await;
+        assert!(wrong.unwrap_err().starts_with("max_memories cannot be \"many\": a number"));
+        told(&shared, config(Some("max_memories"), Some("5"), false), false).await.unwrap();
+        told(&shared, config(Some("log"), Some("mneme=debug"), false), false).await.unwrap();
+        let shown = told(&shared, config(None, None, false), true).await.unwrap();
+        assert_eq!(shown, "{\"log\":\"mneme=debug\",\"max_memories\":5}\n");
+        told(&shared, config(Some("log"), None, true), false).await.unwrap();
+        assert_eq!(told(&shared, config(Some("max_memories"), None, false), false).await.unwrap(), "5\n");
+        assert!(told(&shared, config(Some("log"), None, false), false).await.is_err());
     }
 
     #[tokio::test]

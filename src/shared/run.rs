@@ -17,8 +17,11 @@ use crate::shared::items::{Config, ID_NEXT, Ids, Place, Steps};
 use crate::shared::lease::{Lease, LeaseError, LeaseOptions, Released};
 use crate::shared::{Expect, Result, SharedData, SharedError, Space, typed};
 
-/// How old the installation's configuration may be.
-const REFRESH_EVERY: Duration = Duration::from_secs(30);
+/// How old the installation's configuration may be. It costs a read each time.
+const REFRESH_EVERY: Duration = Duration::from_secs(10);
+
+/// Operators who change it at the same moment; more of them are a loop somewhere.
+const CHANGES_MAX: u32 = 5;
 
 /// A number below some maximum that nobody else has, as long as it is held.
 pub struct Slot {
@@ -156,21 +159,33 @@ impl SharedData {
     /// Writes the configuration. That of a run is written once; `false`: it has another one.
     pub async fn put_config(&self, values: BTreeMap<String, Value>) -> Result<bool> {
         let place = self.own_place("config");
-        let mut config = Config { value: values, ..Config::at(&place, place.expires_at(self.hub.now())) };
+        let config = Config { value: values, ..Config::at(&place, place.expires_at(self.hub.now())) };
         if let Space::Run(id) = self.space() {
             let written = self.hub.dynamo.put_if_absent(&config).await?;
             self.enter_run(id).await?;
             let there: Option<Config> = self.hub.look(&place).await?;
             return Ok(written || there.is_some_and(|there| there.value == config.value));
         }
-        let there: Option<Config> = self.hub.look(&place).await?;
-        let seen = there.map_or(0, |there| there.version);
-        config.version = seen + 1;
-        let unchanged = match seen {
-            0 => Condition::absent(),
-            seen => Condition::equals(crate::shared::items::CONFIG_VERSION, seen),
-        };
-        Ok(self.hub.dynamo.put_when(config, unchanged).await?.applied().is_some())
+        self.change_config(|there| there.clone_from(&config.value)).await
+    }
+
+    /// Changes the configuration of this space; `false`: others were faster each time. That of a run stays as it is.
+    pub async fn change_config(&self, change: impl Fn(&mut BTreeMap<String, Value>)) -> Result<bool> {
+        let place = self.own_place("config");
+        for _ in 0..CHANGES_MAX {
+            let there: Option<Config> = self.hub.look(&place).await?;
+            let there = there.unwrap_or_else(|| Config::at(&place, place.expires_at(self.hub.now())));
+            let unchanged = match there.version {
+                0 => Condition::absent(),
+                seen => Condition::equals(crate::shared::items::CONFIG_VERSION, seen),
+            };
+            let mut config = Config { version: there.version + 1, ..there };
+            change(&mut config.value);
+            if self.hub.dynamo.put_when(config, unchanged).await?.applied().is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Puts a run on the list of runs.
@@ -180,15 +195,23 @@ impl SharedData {
         Ok(())
     }
 
-    /// Keeps the configuration of this space current, until shutdown.
-    pub async fn keep_config(self, shutdown: CancellationToken) {
-        while shutdown.run_until_cancelled(sleep(REFRESH_EVERY)).await.is_some() {
-            if let Err(error) = self.load_config().await {
-                warn!(
+    /// Keeps the configuration of this space current, until shutdown; `changed` is told whenever it is another one.
+    pub async fn keep_config(self, shutdown: CancellationToken, changed: impl Fn(&RunConfig)) {
+        let mut known = self.config();
+        while !shutdown.is_cancelled() {
+            match shutdown.run_until_cancelled(self.load_config()).await {
+                None => return,
+                Some(Ok(config)) if config != known => {
+                    changed(&config);
+                    known = config;
+                }
+                Some(Ok(_)) => {}
+                Some(Err(error)) => warn!(
                     error = &error as &dyn std::error::Error,
                     "the configuration could not be read and stays"
-                );
+                ),
             }
+            shutdown.run_until_cancelled(sleep(REFRESH_EVERY)).await;
         }
     }
 

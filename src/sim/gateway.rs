@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::faults::{At, Switches, spoiled};
 use super::hub::{Hub, ToClient};
 use super::socket::Scissors;
-use super::world::{Frame, close};
+use super::world::{Frame, Id, close};
 
 /// Shorter frames go as text: compressing them would cost more than it saves, and both are allowed.
 const COMPRESS_FROM: usize = 2_048;
@@ -64,6 +64,8 @@ struct Connection {
     inbox: mpsc::Receiver<ToClient>,
     /// IDENTIFY and RESUME are not heard.
     deaf: bool,
+    /// Whose client it is, once it has said so; the bot's otherwise.
+    person: Option<Id>,
     zombie: bool,
     /// An event that waits to be overtaken.
     held: Option<Arc<Frame>>,
@@ -84,7 +86,19 @@ impl Connection {
         let interval = hub.read(|world| world.settings.heartbeat_ms);
         let silence = Duration::from_millis(interval) + SILENCE;
         let heard_at = Instant::now();
-        Self { hub, id, socket, scissors, inbox, deaf, zombie: false, held: None, heard_at, silence }
+        Self {
+            hub,
+            id,
+            socket,
+            scissors,
+            inbox,
+            deaf,
+            person: None,
+            zombie: false,
+            held: None,
+            heard_at,
+            silence,
+        }
     }
 
     async fn run(mut self) {
@@ -94,6 +108,9 @@ impl Connection {
             }
         };
         self.hub.close(self.id, code);
+        if let Some(person) = self.person {
+            super::people::attend(&self.hub, self.socket, person).await;
+        }
     }
 
     async fn step(&mut self) -> Flow {
@@ -143,6 +160,12 @@ impl Connection {
             return Flow::Continue(());
         }
         let opcode = serde_json::from_str::<Value>(&text).ok().and_then(|frame| frame["op"].as_u64());
+        if opcode == Some(2)
+            && let Some(person) = super::people::identified(&self.hub, &text)
+        {
+            self.person = Some(person);
+            return Flow::Break(None);
+        }
         if self.deaf && matches!(opcode, Some(2 | 6)) {
             return Flow::Continue(());
         }

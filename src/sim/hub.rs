@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::faults::Switches;
 use super::oauth::Granted;
+use super::people::Nonces;
 use super::watch::{ALL_BEHIND_MAX, BEHIND_MAX, Seen, SeenByAll};
 use super::world::{Act, ActError, Audience, Frame, Id, Input, Output, Request, Response, World};
 use crate::clock::Clock;
@@ -26,6 +27,7 @@ pub(super) struct Hub {
     pub switches: Mutex<Switches>,
     /// What people were given who signed in somewhere.
     pub granted: Mutex<Granted>,
+    pub nonces: Mutex<Nonces>,
     pub clock: Clock,
     /// Calls that were answered with 429.
     pub limited: AtomicU64,
@@ -79,6 +81,7 @@ impl Hub {
             state: Mutex::new(state),
             switches,
             granted: Mutex::default(),
+            nonces: Mutex::default(),
             clock,
             limited: AtomicU64::new(0),
             shutdown,
@@ -166,6 +169,11 @@ impl Hub {
         state.watchers.retain(|_, sender| sender.receiver_count() > 0);
         let sender = state.watchers.entry(person).or_insert_with(|| broadcast::Sender::new(BEHIND_MAX));
         Seen(sender.subscribe())
+    }
+
+    /// Shows something to one person that the world does not know of.
+    pub fn show_person(&self, person: Id, event: &Arc<Value>) {
+        self.state().show(Audience::Person(person), event);
     }
 
     pub fn watch_all(&self) -> SeenByAll {

@@ -25,6 +25,7 @@ pub mod faults;
 mod gateway;
 mod hub;
 mod oauth;
+mod people;
 mod rest;
 mod socket;
 mod watch;
@@ -98,6 +99,11 @@ impl Simulator {
     /// The bot's token.
     pub fn token(&self) -> String {
         self.read(|world| world.token().to_owned())
+    }
+
+    /// What a person's own client signs in with.
+    pub fn person_token(&self, person: Id) -> String {
+        self.read(|world| world.person_token(person))
     }
 
     /// What the bot's application signs people in with.

@@ -39,6 +39,13 @@ async fn answer(
     if let Some(answered) = super::oauth::as_person(&hub, request.headers(), path) {
         return answered;
     }
+    if let Some(person) = super::people::caller(&hub, request.headers()) {
+        let path = path.to_owned();
+        return http(match read(request, None).await {
+            Ok(request) => super::people::answer(&hub, person, &method, &path, &request),
+            Err(response) => response,
+        });
+    }
     let route = Route::find(&method, path);
     let name = route.as_ref().map_or("", |route| route.name);
     if let Some(route) = &route {

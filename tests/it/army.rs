@@ -503,7 +503,7 @@ async fn a_promise_that_is_not_kept_is_told() {
             Box::pin(async move {
                 let wanted = mneme::army::Wanted::contains("I'll remember");
                 let request = soldier.tell(mneme::army::Door::Prefix, ".remember tea is hot").await?;
-                let (server, event) = (soldier.persona().server, request.event().unwrap());
+                let (server, event) = (soldier.persona()?.server, request.event().unwrap());
                 let value = Some("cold".to_owned());
                 let change = mneme::army::promises::Change::Memory { key: "tea".into(), value };
                 soldier.stage().ledger.asked(event, server, change);

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use crate::child::{Mneme, mneme, outcome, signal};
 use crate::harness::{Counters, PATIENCE, free_address};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -315,4 +316,97 @@ async fn examples_do_what_they_say() {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// A terminal with a shell's command in it, and what is typed there.
+struct Terminal {
+    process: tokio::process::Child,
+    keys: tokio::process::ChildStdin,
+    screen: tokio::process::ChildStdout,
+    shown: String,
+}
+
+impl Terminal {
+    /// `script`, which comes with every Linux, makes the terminal.
+    fn start(folder: &Path, line: &str) -> Self {
+        let mut command = Command::new("script");
+        command.args(["-qec", line, "/dev/null"]).current_dir(folder).env_clear().env("TERM", "xterm");
+        command.env("PATH", "/usr/bin:/bin").env("SHELL", "/bin/sh").kill_on_drop(true);
+        let mut process =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("there is `script`");
+        let (keys, screen) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
+        Self { process, keys, screen, shown: String::new() }
+    }
+
+    /// Waits until this has appeared since it was last waited for.
+    async fn shows(&mut self, words: &str) {
+        let search = async {
+            let mut bytes = [0; 4_096];
+            while !self.shown.contains(words) {
+                let count = self.screen.read(&mut bytes).await.expect("it can be read");
+                assert_ne!(count, 0, "it ended and never showed {words:?}: {}", self.shown);
+                self.shown.push_str(&String::from_utf8_lossy(&bytes[..count]).replace('\r', ""));
+            }
+        };
+        timeout(PATIENCE, search).await.unwrap_or_else(|_| panic!("it shows {words:?}"));
+        let end = self.shown.find(words).unwrap() + words.len();
+        self.shown.drain(..end);
+    }
+
+    async fn types(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).await.expect("somebody listens");
+        self.keys.flush().await.expect("somebody listens");
+    }
+}
+
+#[tokio::test]
+async fn a_terminal_shows_how_it_stands_and_hears_keys() {
+    let folder = folder(&[("chat", "root: { sequence: [ { log: here }, { wait: 50ms } ] }")]);
+    let mneme = env!("CARGO_BIN_EXE_mneme");
+    let line = format!("{mneme} army run --tree chat --n 3 --no-bot --seed 1; echo exit code $?; stty -a");
+    let mut terminal = Terminal::start(folder.path(), &line);
+    terminal.shows("army run chat  3 of 3 bots").await;
+    terminal.shows("q stop   space pause").await;
+    terminal.types("w").await;
+    terminal.shows("4 of 4 bots").await;
+    terminal.types(" ").await;
+    terminal.shows("PAUSED\n0 steps/s").await;
+    terminal.types(" ").await;
+    terminal.shows("seed 1\n").await;
+    terminal.types("p").await;
+    terminal.shows("PASS\naction").await;
+    terminal.types("s").await;
+    terminal.shows("3 of 3 bots").await;
+    terminal.types("q").await;
+    terminal.shows("exit 0: passed").await;
+    terminal.shows("exit code 0").await;
+    // The terminal is as it was before.
+    terminal.shows(" icanon").await;
+    terminal.shows(" echo ").await;
+    timeout(PATIENCE, terminal.process.wait()).await.expect("it ends").unwrap();
+}
+
+#[tokio::test]
+async fn where_nobody_looks_there_are_lines() {
+    let folder = folder(&[("chat", "root: { sequence: [ { log: here }, { wait: 50ms } ] }")]);
+    let mut run = Mneme::start(army(folder.path(), ["run", "--tree", "chat", "--n", "3", "--no-bot"]));
+    let line = run.says("3 bots").await;
+    assert!(line.contains("steps/s") && !line.contains('\x1b'), "{line:?}");
+    let (status, _) = run.terminate().await;
+    assert_eq!(status.code(), Some(130));
+}
+
+#[tokio::test]
+async fn a_profile_is_what_bots_do_beside_their_tree() {
+    let root = "root: { sequence: [ { ask: { say: .ping, expect: { contains: Pong } } }, { log: \"heard {{heard | 0}}\" } ] }";
+    let folder = folder(&[("chat", root)]);
+    let mut command = army(folder.path(), ["run", "--tree", "chat", "--n", "1", "--iterations", "2"]);
+    command.args(["--bot", "present"]);
+    let (status, out, err) = outcome(command).await;
+    assert_eq!(status.code(), Some(0), "{out}\n{err}");
+    let log = std::fs::read_to_string(folder.path().join("bot_run.log")).unwrap();
+    assert!(log.contains("text=\"heard 1\"") && log.contains("text=\"leaves Discord\" custom=2"), "{log}");
+    let (status, _, err) = outcome(army(folder.path(), ["run", "--tree", "chat", "--bot", "presnt"])).await;
+    assert_eq!(status.code(), Some(2));
+    assert!(err.contains("there is no bot presnt; did you mean present?"), "{err}");
 }

@@ -2,6 +2,7 @@
 //! test's own in place of the engine's.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use aws_smithy_runtime_api::client::http::HttpConnector;
@@ -71,6 +72,26 @@ impl Endpoint {
         over(&self.inner.engine(region), Clock::system(), &Faults::new())
     }
 
+    /// Another address of the same store, which can be shut for those who use it.
+    pub async fn door(&self) -> Door {
+        let is_shut = Arc::new(AtomicBool::new(false));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port on loopback");
+        let url = format!("http://{}", listener.local_addr().expect("it listens"));
+        let (inner, shut) = (self.inner.clone(), is_shut.clone());
+        let through = move |headers: HeaderMap, body: Bytes| {
+            let (inner, is_shut) = (inner.clone(), shut.load(Ordering::SeqCst));
+            async move {
+                if is_shut {
+                    return Response::builder().status(503).body(Body::empty()).expect("it is complete");
+                }
+                answer(State(inner), headers, body).await
+            }
+        };
+        let routes = Router::new().fallback(through);
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        Door { url, is_shut }
+    }
+
     /// From now on an operation is answered like this, not by the engine.
     pub fn answer(&self, operation: &str, status: u16, body: Value) {
         self.inner.answers.lock().unwrap().insert(operation.to_owned(), (status, body));
@@ -85,6 +106,22 @@ impl Endpoint {
     /// From now on answers are dated like this.
     pub fn set_date(&self, date: Timestamp) {
         *self.inner.date.lock().unwrap() = Some(date);
+    }
+}
+
+/// A way to the store that may be cut.
+pub struct Door {
+    pub url: String,
+    is_shut: Arc<AtomicBool>,
+}
+
+impl Door {
+    pub fn shut(&self) {
+        self.is_shut.store(true, Ordering::SeqCst);
+    }
+
+    pub fn open(&self) {
+        self.is_shut.store(false, Ordering::SeqCst);
     }
 }
 

@@ -343,7 +343,8 @@ impl Counters {
                 let Ok(text) = self.text().await else { continue };
                 let ours = text.lines().filter(|line| line.split(['{', ' ']).next() == Some(metric));
                 let ours = ours.filter(|line| line.contains(words));
-                let sum = ours.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum();
+                let sum =
+                    ours.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64;
                 if sum >= least {
                     return sum;
                 }

@@ -1,5 +1,6 @@
 //! What users see, over the wire, and the conventions that hold the project together.
 
+mod accounts;
 mod adopt;
 mod army;
 mod army_cli;
@@ -15,6 +16,7 @@ mod faults;
 mod gateway;
 mod generated;
 mod harness;
+mod instances;
 mod isolation;
 mod kill;
 mod ledger;

@@ -25,6 +25,7 @@ const LONGEST: Duration = Duration::from_secs(150);
 /// What an instance says.
 const TAKES: &str = "this instance takes a shard";
 const CONNECTED: &str = "bot::session: connected";
+const LOSES: &str = "a lease was lost while it was held";
 const GIVES_WAY: &str = "another instance serves a shard that was served here";
 
 /// Several instances over one store, and servers on every shard.
@@ -58,7 +59,11 @@ impl Fleet {
     }
 
     fn start(&self) -> Mneme {
-        let store = ["--store", "dynamodb", "--dynamodb-endpoint", &self.endpoint.url];
+        self.start_on(&self.endpoint.url)
+    }
+
+    fn start_on(&self, store: &str) -> Mneme {
+        let store = ["--store", "dynamodb", "--dynamodb-endpoint", store];
         let mut command = run_over(&self.discord, store);
         command.args(["--shards", "shared"]);
         Mneme::start(command)
@@ -223,5 +228,76 @@ async fn an_instance_that_stood_still_gives_way() {
     fleet.settled().await;
     let again = fleet.answers_everywhere().await;
     println!("after an instance stood still, every shard answers within {:.1} s", again.as_secs_f64());
+    fleet.end(bots).await;
+}
+
+/// One instance alone is cut off: it cannot know that others can go on, and serves until they do.
+#[tokio::test]
+async fn an_instance_that_is_cut_off_from_the_store_is_replaced_and_comes_back() {
+    let mut fleet = Fleet::new().await;
+    let door = fleet.endpoint.door().await;
+    let mut bots = [fleet.start(), fleet.start_on(&door.url)];
+    for bot in &mut bots {
+        for _ in 0..SHARDS as usize / 2 {
+            bot.says(CONNECTED).await;
+        }
+    }
+    fleet.answers_everywhere().await;
+    fleet.settled().await;
+    let [mut first, mut second] = bots;
+    door.shut();
+    let taking = async {
+        for _ in 0..SHARDS / 2 {
+            first.says(CONNECTED).await;
+        }
+    };
+    fleet.under_load(taking).await;
+    door.open();
+    let giving_way = async {
+        for _ in 0..SHARDS / 2 {
+            second.says(GIVES_WAY).await;
+        }
+    };
+    fleet.under_load(giving_way).await;
+    // And is given a part again.
+    fleet.under_load(second.says(CONNECTED)).await;
+    fleet.settled().await;
+    fleet.answers_everywhere().await;
+    fleet.all_answered().await;
+    println!("one instance was cut off under {} commands: each was answered, once", fleet.asked.len());
+    fleet.end(vec![first, second]).await;
+}
+
+/// All are cut off for longer than their leases: nobody moves anything, and then all have what they had.
+#[tokio::test]
+async fn while_the_store_is_away_every_instance_serves_what_it_has() {
+    let mut fleet = Fleet::new().await;
+    let door = fleet.endpoint.door().await;
+    let mut bots: Vec<Mneme> = (0..INSTANCES).map(|_| fleet.start_on(&door.url)).collect();
+    for bot in &mut bots {
+        for _ in 0..SHARDS as usize / INSTANCES {
+            bot.says(CONNECTED).await;
+        }
+    }
+    fleet.answers_everywhere().await;
+    fleet.settled().await;
+    let identified = |fleet: &Fleet| fleet.discord.simulator.read(World::starts_left);
+    let before = identified(&fleet);
+    door.shut();
+    let losing = async {
+        for bot in &mut bots {
+            // Its number among the instances, and its shards.
+            for _ in 0..=SHARDS as usize / INSTANCES {
+                bot.says(LOSES).await;
+            }
+        }
+    };
+    fleet.under_load(losing).await;
+    fleet.answers_everywhere().await;
+    door.open();
+    fleet.answers_everywhere().await;
+    fleet.all_answered().await;
+    fleet.settled().await;
+    assert_eq!(identified(&fleet), before, "nobody had to connect anew");
     fleet.end(bots).await;
 }

@@ -150,7 +150,7 @@ const REFUSALS: [&str; 12] = [
 /// A request that changes something: a promise, and then what became of it.
 async fn change(soldier: &mut Soldier, args: &Args, command: Command<'_>, change: Change) -> Ran {
     let request = send(soldier, args, command).await?;
-    let (server, event) = (soldier.persona().server, request.event().expect("it has one"));
+    let (server, event) = (soldier.persona()?.server, request.event().expect("it has one"));
     soldier.stage().ledger.asked(event, server, change);
     let heard = soldier.reply(&request, &Wanted::default()).await?;
     let text = heard.text().to_owned();
@@ -231,7 +231,7 @@ async fn give(soldier: &mut Soldier, args: Args) -> Ran {
 async fn show(soldier: &mut Soldier, args: Args) -> Ran {
     let who = match args.maybe_text("who") {
         Some(name) => soldier.find_person(name)?,
-        None => soldier.persona().id,
+        None => soldier.persona()?.id,
     };
     let options = vec![("user", json!({ "user": who.to_string() }))];
     let command = Command { line: format!("show sparkles <@{who}>"), slash: ("sparkles show", options) };

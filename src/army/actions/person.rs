@@ -50,7 +50,7 @@ pub const GO: Action = Action {
 async fn login(soldier: &mut Soldier, args: Args) -> Ran {
     let name = args.text("name");
     soldier.stage().pace().await;
-    soldier.log_in(name);
+    soldier.log_in(name)?;
     Ok(Outcome::succeed().set("user", name))
 }
 
@@ -61,16 +61,16 @@ async fn logout(soldier: &mut Soldier, _: Args) -> Ran {
 
 async fn join(soldier: &mut Soldier, args: Args) -> Ran {
     let usual = soldier.stage().options.server.clone();
-    soldier.join(args.maybe_text("server").unwrap_or(&usual));
+    soldier.join(args.maybe_text("server").unwrap_or(&usual))?;
     Ok(Outcome::succeed())
 }
 
 async fn leave(soldier: &mut Soldier, _: Args) -> Ran {
-    soldier.leave();
+    soldier.leave()?;
     Ok(Outcome::succeed())
 }
 
 async fn go(soldier: &mut Soldier, args: Args) -> Ran {
-    soldier.go(args.text("channel"));
+    soldier.go(args.text("channel"))?;
     Ok(Outcome::succeed())
 }

@@ -60,7 +60,7 @@ pub const DELETE: Action = Action {
 
 /// What was said is in `last` from now on.
 pub(super) fn said(soldier: &mut Soldier, request: &Request, text: &str, outcome: Outcome) -> Outcome {
-    let author = soldier.persona().name.clone();
+    let author = soldier.persona.as_ref().map(|persona| persona.name.clone());
     let id = request.event().map(|id| id.to_string());
     let last = serde_json::json!({
         "id": id, "channel": request.channel.to_string(), "text": text, "author": author,
@@ -75,7 +75,7 @@ pub(super) fn message_id(text: &str) -> Result<Id, Stop> {
 
 async fn say(soldier: &mut Soldier, args: Args) -> Ran {
     let (text, reply_to) = (args.text("text"), args.maybe_text("reply_to").map(message_id).transpose()?);
-    let channel = args.maybe_text("channel").map(|name| soldier.channel_named(name));
+    let channel = args.maybe_text("channel").map(|name| soldier.channel_named(name)).transpose()?;
     let request = soldier.say(channel, text, reply_to).await?;
     Ok(said(soldier, &request, text, Outcome::succeed()))
 }
@@ -96,7 +96,7 @@ async fn tell(soldier: &mut Soldier, door: Door, text: &str) -> Ran {
 /// Which message is meant: the one with this id, or one's last.
 fn meant(soldier: &mut Soldier, args: &Args) -> Result<Said, Stop> {
     match args.maybe_text("on") {
-        Some(text) => Ok(Said { channel: soldier.persona().channel, message: message_id(text)? }),
+        Some(text) => Ok(Said { channel: soldier.persona()?.channel, message: message_id(text)? }),
         None => soldier.said.ok_or_else(|| Stop::Fail("nothing has been said yet".to_owned())),
     }
 }

@@ -225,7 +225,7 @@ impl<'a> Plan<'a> {
             Thing::Memory(place) => Some((self.contents.memories[place].0, &self.contents.memories[place].1)),
             Thing::Part(_) => None,
         });
-        memories::check(ctx.services.instance.max_memories, here, written).map_err(unreadable)?;
+        memories::check(ctx.services.max_memories(), here, written).map_err(unreadable)?;
         let parts = self.writes().filter_map(|(thing, _)| match thing {
             Thing::Part(place) => Some(&self.contents.parts[place].1),
             Thing::Memory(_) => None,

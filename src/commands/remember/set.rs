@@ -49,7 +49,7 @@ fn with_hint(mut reply: Reply, call: &Call, key: &str, longer: &str) -> Reply {
 pub async fn set(call: &Call, key: &str, value: &str) -> Result<Reply> {
     let key = Key::read(key)?;
     let value = read_value(value)?;
-    let max = call.services.instance.max_memories;
+    let max = call.services.max_memories();
     // The list is let go at once: whoever holds it makes the next change copy it.
     let full = call.lists().any(call.dynamo(), call.server()).await?.memory_count() >= max;
     let changed = call.change(&key, |head| {

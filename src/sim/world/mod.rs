@@ -54,7 +54,7 @@ pub use model::{
 pub use rate::too_many;
 pub use record::{Record, RecordKind};
 pub use request::{Body, Content, Request, Response, request_too_large};
-pub use route::{ROUTES, Route, is_route};
+pub use route::{ROUTES, Route, decoded, is_route};
 pub use session::{Frame, close};
 
 /// Where ids begin: 2020-01-01, so that what is made before the simulator runs is older than its messages.

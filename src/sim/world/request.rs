@@ -30,7 +30,7 @@ pub struct Request {
 }
 
 impl Request {
-    pub(super) fn query_number(&self, name: &str) -> Option<u64> {
+    pub fn query_number(&self, name: &str) -> Option<u64> {
         self.query.iter().find(|(key, _)| key == name)?.1.parse().ok()
     }
 

@@ -107,7 +107,7 @@ fn captured(pattern: &str, path: &str) -> Option<Vec<String>> {
 }
 
 /// `%F0%9F%91%8D` is how an emoji stands in a path.
-fn decoded(step: &str) -> String {
+pub fn decoded(step: &str) -> String {
     let bytes = step.as_bytes();
     let (mut plain, mut at) = (Vec::with_capacity(bytes.len()), 0);
     while let Some(&byte) = bytes.get(at) {

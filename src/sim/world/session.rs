@@ -400,7 +400,7 @@ impl World {
     }
 
     /// How many more IDENTIFYs the day allows.
-    pub(super) fn starts_left(&self) -> usize {
+    pub fn starts_left(&self) -> usize {
         self.settings.starts_a_day.saturating_sub(self.sessions.identified.len())
     }
 }

@@ -1,6 +1,7 @@
 //! What a person's client shows.
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::World;
 use super::model::{Guild, Id};
@@ -48,6 +49,19 @@ impl World {
     /// Somebody, as everybody is told of them.
     pub fn person_view(&self, id: Id) -> Value {
         self.user(id)
+    }
+
+    /// What a person's own client signs in with: the same in every life of this world.
+    pub fn person_token(&self, person: Id) -> String {
+        let digest = Sha256::digest(format!("{} {person}", self.seed));
+        let secret: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        format!("person.{person}.{secret}")
+    }
+
+    /// Whose token this is.
+    pub fn person_of(&self, token: &str) -> Option<Id> {
+        let person = token.strip_prefix("person.")?.split('.').next()?.parse().ok()?;
+        self.person_name(person).filter(|_| self.person_token(person) == token).map(|_| person)
     }
 
     /// Everybody but bots.

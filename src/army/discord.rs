@@ -4,9 +4,8 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use tokio::sync::mpsc;
 
-use crate::army::remote::Remote;
+use crate::army::remote::{Heard, Remote};
 use crate::sim::{Act, Audience, Id, Record, SeenByAll, Simulator, World};
 
 #[derive(Clone)]
@@ -135,7 +134,7 @@ impl Discord {
 /// Events, with those whose clients are sent them.
 pub enum Ears {
     Simulated(SeenByAll),
-    Remote(mpsc::Receiver<(Audience, Arc<Value>)>),
+    Remote(Heard),
 }
 
 impl Ears {

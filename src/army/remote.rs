@@ -54,6 +54,8 @@ const REMEMBERED_MAX: usize = 256;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 type Events = mpsc::Sender<(Audience, Arc<Value>)>;
+/// What people hear, and who.
+pub(super) type Heard = mpsc::Receiver<(Audience, Arc<Value>)>;
 
 /// People on a server elsewhere.
 pub struct Remote {
@@ -63,7 +65,7 @@ pub struct Remote {
     people: BTreeMap<Id, Arc<Person>>,
     names: Mutex<Names>,
     commands: Mutex<BTreeMap<Option<Id>, Vec<Value>>>,
-    ears: Mutex<Option<mpsc::Receiver<(Audience, Arc<Value>)>>>,
+    ears: Mutex<Option<Heard>>,
     next_nonce: AtomicU64,
 }
 
@@ -453,7 +455,7 @@ impl Remote {
         self.calls.limited.load(Ordering::Relaxed)
     }
 
-    pub(super) fn ears(&self) -> mpsc::Receiver<(Audience, Arc<Value>)> {
+    pub(super) fn ears(&self) -> Heard {
         let mut ears = self.ears.lock().unwrap_or_else(PoisonError::into_inner);
         ears.take().unwrap_or_else(|| mpsc::channel(1).1)
     }

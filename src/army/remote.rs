@@ -76,7 +76,8 @@ struct Names {
 }
 
 impl Names {
-    /// The account of this name, or one that nobody has.
+    /// The account of this name, or one that nobody has: the last of the file, so that the first ones are there for
+    /// those who come by name.
     fn give(&mut self, name: &str) -> Result<Id, String> {
         if let Some(id) = self.given.get(name) {
             return Ok(*id);
@@ -87,7 +88,7 @@ impl Names {
             Some((_, id)) if is_free(id) => *id,
             Some(_) => return Err(format!("the account {name} was given to somebody else")),
             None => {
-                let free = self.accounts.iter().map(|(_, id)| *id).find(is_free);
+                let free = self.accounts.iter().rev().map(|(_, id)| *id).find(is_free);
                 free.ok_or_else(|| format!("all {} accounts are in use", self.accounts.len()))?
             }
         };
@@ -692,11 +693,11 @@ mod tests {
         let accounts =
             ["ann", "bob", "cat"].iter().zip(1..).map(|(name, id)| ((*name).to_owned(), id)).collect();
         let mut names = Names { accounts, ..Names::default() };
-        assert_eq!(names.give("soldier-0"), Ok(1));
-        assert_eq!(names.give("bob"), Ok(2));
-        assert_eq!(names.give("soldier-0"), Ok(1));
-        assert!(names.give("ann").unwrap_err().contains("somebody else"));
-        assert_eq!(names.give("soldier-1"), Ok(3));
+        assert_eq!(names.give("soldier-0"), Ok(3));
+        assert_eq!(names.give("ann"), Ok(1));
+        assert_eq!(names.give("soldier-0"), Ok(3));
+        assert!(names.give("cat").unwrap_err().contains("somebody else"));
+        assert_eq!(names.give("soldier-1"), Ok(2));
         assert_eq!(names.give("soldier-2").unwrap_err(), "all 3 accounts are in use");
     }
 }

@@ -53,7 +53,9 @@ const EVENTS_MAX: usize = 65_536;
 const REMEMBERED_MAX: usize = 256;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
-type Events = mpsc::Sender<(Audience, Arc<Value>)>;
+/// An event, and whose client is sent it.
+type Heard = (Audience, Arc<Value>);
+type Events = mpsc::Sender<Heard>;
 
 /// People on a server elsewhere.
 pub struct Remote {
@@ -63,7 +65,7 @@ pub struct Remote {
     people: BTreeMap<Id, Arc<Person>>,
     names: Mutex<Names>,
     commands: Mutex<BTreeMap<Option<Id>, Vec<Value>>>,
-    ears: Mutex<Option<mpsc::Receiver<(Audience, Arc<Value>)>>>,
+    ears: Mutex<Option<mpsc::Receiver<Heard>>>,
     next_nonce: AtomicU64,
 }
 
@@ -454,7 +456,7 @@ impl Remote {
         self.calls.limited.load(Ordering::Relaxed)
     }
 
-    pub(super) fn ears(&self) -> mpsc::Receiver<(Audience, Arc<Value>)> {
+    pub(super) fn ears(&self) -> mpsc::Receiver<Heard> {
         let mut ears = self.ears.lock().unwrap_or_else(PoisonError::into_inner);
         ears.take().unwrap_or_else(|| mpsc::channel(1).1)
     }

@@ -160,7 +160,7 @@ pub fn restore() {
 
 /// Whether there is somebody to look.
 pub fn is_there() -> bool {
-    std::io::stderr().is_terminal()
+    io::stderr().is_terminal()
 }
 
 /// Shows the run, and does what keys say, until this is dropped. `None`: there is no keyboard.

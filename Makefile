@@ -34,7 +34,7 @@ local: ## Open the playground: a simulated Discord in the browser
 .PHONY: check
 check: ## Format, lints, docs, licences, and what is generated
 	cargo fmt --check
-	cargo clippy --all-targets --all-features -- -D warnings
+	cargo clippy --all-targets --test engines --test relay --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --all-features --no-deps --document-private-items
 	cargo deny --version 2>/dev/null | grep -qF '$(CARGO_DENY)' || cargo install --quiet --locked cargo-deny@$(CARGO_DENY)
 	cargo deny --log-level error check licenses bans sources

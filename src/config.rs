@@ -89,6 +89,15 @@ pub struct Playground {
     /// Serve the bot's dashboard and its /metrics on this address too; a port alone is one of this machine
     #[arg(long, env = "PLAYGROUND_HTTP", value_parser = http_address)]
     pub http: Option<SocketAddr>,
+    /// Have the dashboard ask for a sign-in, by the simulated Discord, as it does at a public address
+    #[arg(long, requires = "http")]
+    pub sign_in: bool,
+    /// A folder with a relay's configuration: its links and rules are tried here
+    #[arg(long, value_name = "FOLDER")]
+    pub relay: Option<PathBuf>,
+    /// What this bot is called there; the host's name up to its first dot if nothing else is said
+    #[arg(long, value_name = "NAME", requires = "relay")]
+    pub bot_name: Option<String>,
     /// Write accounts of the people into this file, for mneme army run --discord
     #[arg(long, value_name = "FILE")]
     pub accounts: Option<PathBuf>,

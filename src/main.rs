@@ -50,6 +50,8 @@ async fn start(role: Role) -> anyhow::Result<Exit> {
                     data_dir: options.data_dir.clone(),
                     instance: instance(&options.bot),
                     http: options.http,
+                    sign_in: options.sign_in,
+                    relay: playground_relay(&options)?,
                     accounts: options.accounts.clone(),
                 };
                 let tasks = Tasks::new();
@@ -249,4 +251,12 @@ async fn compare(connected: &Connected, options: &config::Store) -> anyhow::Resu
     }
     println!("The {count} tables in {place} are as the bot needs them.");
     Ok(())
+}
+
+/// The relay that a playground is to have.
+fn playground_relay(options: &config::Playground) -> anyhow::Result<Option<relay::settings::Settings>> {
+    let Some(folder) = options.relay.clone() else { return Ok(None) };
+    let options =
+        config::Relay { config: Some(folder), bot_name: options.bot_name.clone(), secrets_dir: None };
+    run::relay_settings(&options).map_err(|flaws| anyhow::anyhow!(flaws.join("\n")))
 }

@@ -24,7 +24,7 @@ use crate::dynamo::connect::{Store, StoreConfig, connect};
 use crate::dynamo::faults::Faults;
 use crate::sim::{Id, Simulator, World};
 use crate::tasks::Tasks;
-use crate::{run, tables, web};
+use crate::{relay, run, tables, web};
 
 /// How often the chat is written to its file while the playground runs.
 const SAVE_EVERY: Duration = Duration::from_secs(2);
@@ -45,6 +45,10 @@ pub struct Settings {
     pub instance: Instance,
     /// Where the bot's dashboard is served, if it is.
     pub http: Option<SocketAddr>,
+    /// Whether the dashboard asks for a sign-in, as it does at a public address.
+    pub sign_in: bool,
+    /// Its links to other bots, if it has any.
+    pub relay: Option<relay::settings::Settings>,
     /// Where accounts of its people are written, if they are.
     pub accounts: Option<PathBuf>,
 }
@@ -93,8 +97,19 @@ async fn play(settings: Settings, stage: &Tasks, tasks: &Tasks) -> anyhow::Resul
     if let Some(http) = settings.http {
         println!("  Its dashboard is at  http://{}\n", shown(http));
     }
-    run::join(&bot, connected, instance, run::Parts::default(), settings.http.map(run::Http::here), tasks)
-        .await
+    let http = settings.http.map(|http| dashboard(http, settings.sign_in, &simulator)).transpose()?;
+    let parts = run::Parts { relay: settings.relay };
+    run::join(&bot, connected, instance, parts, http, tasks).await
+}
+
+/// The dashboard for whoever sits here, or for the people of the simulated Discord.
+fn dashboard(address: SocketAddr, sign_in: bool, simulator: &Simulator) -> anyhow::Result<run::Http> {
+    let here = run::Http::here(address);
+    if !sign_in {
+        return Ok(here);
+    }
+    let url = format!("http://{}", shown(address)).parse().context("the address of the dashboard")?;
+    Ok(run::Http { public: Some((url, simulator.client_secret().into())), ..here })
 }
 
 /// A name and a token a line; nobody else may read it.

@@ -93,7 +93,7 @@ fn http(options: &config::Web) -> anyhow::Result<Option<Http>> {
 }
 
 /// What the configuration says about the relay, if there is one; or all that is wrong with it.
-fn relay_settings(options: &config::Relay) -> Result<Option<Settings>, Vec<String>> {
+pub fn relay_settings(options: &config::Relay) -> Result<Option<Settings>, Vec<String>> {
     let root = options.folder();
     // The usual place may be empty; one that was named may not.
     if options.config.is_none() && !root.join(MAIN).is_file() {

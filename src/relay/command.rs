@@ -111,11 +111,7 @@ impl Office<'_> {
                 let peer = self.peer(peer)?;
                 Lane::ALL.map(|lane| Out::Link(peer.clone(), lane)).to_vec()
             }
-            None => {
-                let peers = self.routes.to.keys();
-                let links = peers.flat_map(|peer| Lane::ALL.map(|lane| Out::Link(peer.clone(), lane)));
-                links.chain([Out::Here]).collect()
-            }
+            None => desk::queues(self.routes),
         };
         for queue in outs {
             let waiting = desk::queue(self.tables, &queue, limit).await?;

@@ -78,6 +78,7 @@ pub struct Waits {
     pub id: EnvelopeId,
     /// `None`: the envelope is gone, its life is over.
     pub topic: Option<Topic>,
+    pub subject: Option<String>,
     pub at: Option<Timestamp>,
     pub until: Option<Timestamp>,
     pub tries: u32,
@@ -126,7 +127,7 @@ pub struct Passage {
 }
 
 /// The queues of a bot.
-fn queues(routes: &Routes) -> Vec<Out> {
+pub fn queues(routes: &Routes) -> Vec<Out> {
     let link = |peer: &BotName| Lane::ALL.map(|lane| Out::Link(peer.clone(), lane));
     routes.to.keys().flat_map(link).chain([Out::Here]).collect()
 }
@@ -191,9 +192,10 @@ pub async fn queue(tables: &Tables, out: &Out, limit: u32) -> Result<Vec<Waits>,
     for Row { number, id, tries, due, skip, .. } in tables.rows(out, lane.acked, limit).await? {
         let kept = tables.kept(&id).await?;
         let sealed = kept.as_ref().and_then(|kept| Sealed::open(kept.text.clone()).ok());
-        let topic = sealed.map(|sealed| sealed.envelope().topic.clone());
+        let envelope = sealed.map(|sealed| sealed.envelope().clone());
+        let (topic, subject) = envelope.map(|envelope| (envelope.topic, envelope.subject)).unzip();
         let (at, until) = kept.map(|kept| (kept.at, kept.until)).unzip();
-        waiting.push(Waits { number, id, topic, at, until, tries, due, skip });
+        waiting.push(Waits { number, id, topic, subject: subject.flatten(), at, until, tries, due, skip });
     }
     Ok(waiting)
 }

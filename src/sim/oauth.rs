@@ -110,8 +110,10 @@ fn who(hub: &Hub, scope: &str, uri: &axum::http::Uri) -> Response {
     let list: String = people.iter().map(link).collect();
     let title = "Who are you?";
     Html(format!(
-        "<!doctype html><html lang=\"en\"><title>{title}</title><h1>{title}</h1>\
-         <p>The simulated Discord is asked for: {}.</p><ul>{list}</ul>",
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title>\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <meta name=\"color-scheme\" content=\"light dark\"><link rel=\"icon\" href=\"data:,\">\
+         <main><h1>{title}</h1><p>The simulated Discord is asked for: {}.</p><ul>{list}</ul></main>",
         safe(scope)
     ))
     .into_response()

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { startBrowser, startPlayground } from "./program.mjs";
-import { window as opened } from "./stage.mjs";
+import { tooWide, window as opened } from "./stage.mjs";
 
 /** Messages in the long channel, and how many of them may be in the document. */
 const MANY = 2_000;
@@ -238,7 +238,7 @@ test("a long channel keeps a window", async () => {
 
 test("on a phone everything fits and is in reach", async () => {
   const phone = await open({ viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true, colorScheme: "dark" });
-  const overflow = await phone.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  const overflow = await tooWide(phone);
   assert.ok(overflow <= 0, `${overflow} pixels too wide`);
   await phone.getByRole("button", { name: "Servers and channels" }).tap();
   await phone.locator("#channels button").nth(1).tap();

@@ -4,7 +4,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
 use mneme::context::Instance;
-use mneme::run::Http;
+use mneme::dynamo::connect::Connected;
+use mneme::run::{Http, Parts};
 use mneme::sim::Id;
 use reqwest::header::{COOKIE, HOST, LOCATION, SET_COOKIE};
 use reqwest::{Client, Response, StatusCode, redirect};
@@ -17,8 +18,8 @@ const ORIGIN: &str = "https://bot.example";
 const METRICS_TOKEN: &str = "for-prometheus";
 
 /// A bot with a dashboard.
-struct House {
-    discord: Discord,
+pub struct House {
+    pub discord: Discord,
     bot: Bot,
     address: SocketAddr,
     client: Client,
@@ -30,32 +31,45 @@ fn free(ip: impl Into<IpAddr>) -> SocketAddr {
 
 impl House {
     async fn open(discord: Discord, http: Http, instance: Instance) -> Self {
+        Self::open_with(discord, http, instance, harness::memory().await, Parts::default()).await
+    }
+
+    /// The same with a store of its own, and what its configuration may have.
+    async fn open_with(
+        discord: Discord,
+        http: Http,
+        instance: Instance,
+        store: Connected,
+        parts: Parts,
+    ) -> Self {
         let address = match http.address.ip() {
             ip if ip.is_unspecified() => SocketAddr::from((Ipv4Addr::LOCALHOST, http.address.port())),
             _ => http.address,
         };
         let mut seen = discord.simulator.watch(discord.id("ann"));
         let settings = mneme::playground::bot_settings(&discord.simulator);
-        let bot = discord.launch_with(
-            settings,
-            harness::memory().await,
-            instance,
-            Some(http),
-            mneme::run::Parts::default(),
-        );
+        let bot = discord.launch_with(settings, store, instance, Some(http), parts);
         discord.connected(&mut seen, 0).await;
         let client = Client::builder().no_proxy().redirect(redirect::Policy::none()).build().unwrap();
         Self { discord, bot, address, client }
     }
 
     /// For whoever sits at this machine.
-    async fn here() -> Self {
-        let address = free(Ipv4Addr::LOCALHOST);
-        Self::open(Discord::start().await, Http::here(address), harness::instance()).await
+    pub async fn here() -> Self {
+        Self::here_with(harness::memory().await, Parts::default()).await
+    }
+
+    pub async fn here_with(store: Connected, parts: Parts) -> Self {
+        let http = Http::here(free(Ipv4Addr::LOCALHOST));
+        Self::open_with(Discord::start().await, http, harness::instance(), store, parts).await
     }
 
     /// For those who sign in; `olga` owns both servers, `bob` owns the bot.
     async fn public() -> Self {
+        Self::public_with(Parts::default()).await
+    }
+
+    pub async fn public_with(parts: Parts) -> Self {
         let discord = Discord::start().await;
         let secret = discord.simulator.client_secret().into();
         let http = Http {
@@ -64,7 +78,7 @@ impl House {
             metrics_token: Some(METRICS_TOKEN.into()),
         };
         let instance = Instance { bot_owners: vec![discord.id("bob")], ..harness::instance() };
-        Self::open(discord, http, instance).await
+        Self::open_with(discord, http, instance, harness::memory().await, parts).await
     }
 
     async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Response {
@@ -73,13 +87,13 @@ impl House {
         request.send().await.unwrap()
     }
 
-    async fn page(&self, path: &str) -> String {
+    pub async fn page(&self, path: &str) -> String {
         let response = self.get(path, &[]).await;
         assert_eq!(response.status(), StatusCode::OK, "{path}");
         response.text().await.unwrap()
     }
 
-    async fn status(&self, path: &str, headers: &[(&str, &str)]) -> u16 {
+    pub async fn status(&self, path: &str, headers: &[(&str, &str)]) -> u16 {
         self.get(path, headers).await.status().as_u16()
     }
 
@@ -91,21 +105,21 @@ impl House {
         self.discord.person("zoo", "cats", "ann")
     }
 
-    async fn end(self) {
+    pub async fn end(self) {
         self.bot.stop().await;
         self.discord.end().await;
     }
 }
 
 /// A number of `/metrics`, summed over its labels; `part` stands in its line.
-fn number(metrics: &str, family: &str, part: &str) -> u64 {
+pub fn number(metrics: &str, family: &str, part: &str) -> u64 {
     let lines =
         metrics.lines().filter(|line| line.split(['{', ' ']).next() == Some(family) && line.contains(part));
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64
 }
 
 /// The numbers in the row of a table that begins with this cell.
-fn row(page: &str, first: &str) -> Vec<String> {
+pub fn row(page: &str, first: &str) -> Vec<String> {
     let row = page.split("<tr>").find(|row| plain(row.split("</td>").next().unwrap()) == first);
     let row = row.unwrap_or_else(|| panic!("no row {first} in {page}"));
     let cells = row.split("<td class=\"number\">").skip(1);
@@ -113,12 +127,12 @@ fn row(page: &str, first: &str) -> Vec<String> {
 }
 
 /// The text between tags.
-fn plain(html: &str) -> String {
+pub fn plain(html: &str) -> String {
     html.split('<').map(|part| part.split_once('>').map_or(part, |(_, text)| text)).collect()
 }
 
 /// The number on a tile.
-fn tile(page: &str, label: &str) -> String {
+pub fn tile(page: &str, label: &str) -> String {
     let tile =
         page.split("<dt>").find(|tile| tile.starts_with(label)).unwrap_or_else(|| panic!("no tile {label}"));
     plain(tile.split("<b>").nth(1).unwrap().split("</b>").next().unwrap())
@@ -246,13 +260,13 @@ fn other_address() -> Option<IpAddr> {
 }
 
 /// A browser of somebody who looks at the public address.
-struct Browser<'a> {
+pub struct Browser<'a> {
     house: &'a House,
     cookies: Vec<String>,
 }
 
 impl<'a> Browser<'a> {
-    fn new(house: &'a House) -> Self {
+    pub fn new(house: &'a House) -> Self {
         Self { house, cookies: Vec::new() }
     }
 
@@ -265,7 +279,7 @@ impl<'a> Browser<'a> {
         }
     }
 
-    async fn get(&mut self, path: &str) -> Response {
+    pub async fn get(&mut self, path: &str) -> Response {
         let url = format!("http://{}{path}", self.house.address);
         let request = self.house.client.get(url).header(HOST, PUBLIC).header("accept", "text/html");
         let response = request.header(COOKIE, self.cookies.join("; ")).send().await.unwrap();
@@ -273,7 +287,7 @@ impl<'a> Browser<'a> {
         response
     }
 
-    async fn page(&mut self, path: &str) -> String {
+    pub async fn page(&mut self, path: &str) -> String {
         let response = self.get(path).await;
         assert_eq!(response.status(), 200, "{path}");
         response.text().await.unwrap()
@@ -297,7 +311,7 @@ impl<'a> Browser<'a> {
         back.strip_prefix(ORIGIN).expect("back to where one came from").to_owned()
     }
 
-    async fn sign_in(&mut self, name: &str) {
+    pub async fn sign_in(&mut self, name: &str) {
         let back = self.way_back(self.house.discord.id(name)).await;
         let response = self.get(&back).await;
         assert_eq!(

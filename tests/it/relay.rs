@@ -52,7 +52,8 @@ async fn fleet<const N: usize>(names: [&str; N], rules: &str) -> Vec<Host> {
     hosts
 }
 
-fn settings(me: &str, peers: &[&str], rules: &str, mail: &Dynamo) -> Settings {
+/// A bot that is linked with these, by a table, both ways.
+pub fn settings(me: &str, peers: &[&str], rules: &str, mail: &Dynamo) -> Settings {
     let all = || Pattern::new("**").unwrap();
     let link = || Link { topics: vec![all()], vouch: true };
     let links = || -> BTreeMap<_, _> { peers.iter().map(|peer| (name(peer), link())).collect() };
@@ -134,7 +135,7 @@ fn said_in(discord: &Discord, person: &Person<'_>) -> Vec<String> {
     messages.iter().map(|message| message["content"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
-const NO_RULES: &str = "rules: []\n";
+pub const NO_RULES: &str = "rules: []\n";
 
 #[tokio::test]
 async fn an_announcement_is_posted_by_every_bot_once() {

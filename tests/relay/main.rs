@@ -74,7 +74,8 @@ fn settings(server: &str, ca: &str, me: &str, peer: &str) -> Settings {
         ca: Some(ca.into()),
         peers: BTreeMap::from([(name(peer), format!("{peer}@{DOMAIN}"))]),
     };
-    Settings { routes, rules: Vec::new(), open: Vec::new(), transports: vec![Via::Xmpp(xmpp)] }
+    let (rules, open, transports, sources) = (Vec::new(), Vec::new(), vec![Via::Xmpp(xmpp)], Vec::new());
+    Settings { routes, rules, open, transports, sources }
 }
 
 fn draft(topic: &str, key: &str, to: &str) -> Draft {

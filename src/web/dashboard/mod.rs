@@ -10,6 +10,7 @@ pub mod numbers;
 pub mod oauth;
 mod overview;
 mod page;
+mod relay;
 mod server;
 pub mod session;
 pub mod trend;
@@ -31,6 +32,7 @@ use crate::context::Services;
 use crate::web::assets;
 use crate::web::dashboard::desk::Desk;
 use crate::web::dashboard::door::{Door, Viewer, guard, same};
+use crate::web::dashboard::page::Ways;
 use crate::web::dashboard::server::Visit;
 use crate::web::health;
 
@@ -56,6 +58,7 @@ pub fn router(services: Arc<Services>, door: Arc<Door>) -> Router {
         )
         .route("/errors", get(errors))
         .route("/reminders", get(reminders))
+        .route("/relay", get(relay_page))
         .route("/servers", get(servers))
         .route("/servers/{id}", get(one_server))
         .route("/servers/{id}/{part}", get(server_part))
@@ -76,6 +79,16 @@ impl Dashboard {
             Viewer::Here => true,
             Viewer::SignedIn(session) => self.desk.services.instance.bot_owners.contains(&session.person_id),
         }
+    }
+
+    /// Where somebody may go from a page.
+    fn ways(&self, owner: bool) -> Ways {
+        if owner { Ways::ToAll { relay: self.desk.services.relay.get().is_some() } } else { Ways::ToServers }
+    }
+
+    /// A page of the whole bot, for its owners.
+    fn page(&self, viewer: &Viewer, way: &str, title: &str, body: &Markup) -> Response {
+        page::page(viewer, self.ways(true), way, title, body)
     }
 
     /// Why somebody does not see a page of the whole bot; nothing for its owners.
@@ -102,7 +115,8 @@ impl Dashboard {
         };
         let ctx = self.desk.context(&caller, server_id, event).await;
         let ctx = ctx.map_err(|error| page::failure(viewer, error))?;
-        Ok(Visit { desk: &self.desk, viewer, ctx, server_id, name, manages })
+        let ways = self.ways(ctx.caller.bot_owner);
+        Ok(Visit { desk: &self.desk, viewer, ways, ctx, server_id, name, manages })
     }
 }
 
@@ -113,7 +127,7 @@ async fn whole(
     title: &'static str,
     body: fn(&Services) -> Markup,
 ) -> Response {
-    let shown = || page::page(&viewer, true, way, title, &body(&dashboard.desk.services));
+    let shown = || dashboard.page(&viewer, way, title, &body(&dashboard.desk.services));
     dashboard.turned_away(&viewer).unwrap_or_else(shown)
 }
 
@@ -128,7 +142,7 @@ async fn errors(
     Extension(viewer): Extension<Viewer>,
     Query(sought): Query<Sought>,
 ) -> Response {
-    let shown = || page::page(&viewer, true, "/errors", "Errors", &overview::errors(sought.reference.trim()));
+    let shown = || dashboard.page(&viewer, "/errors", "Errors", &overview::errors(sought.reference.trim()));
     dashboard.turned_away(&viewer).unwrap_or_else(shown)
 }
 
@@ -137,14 +151,31 @@ async fn reminders(State(dashboard): State<Dashboard>, Extension(viewer): Extens
         return refused;
     }
     match overview::reminders(&dashboard.desk.services).await {
-        Ok(body) => page::page(&viewer, true, "/reminders", "Reminders", &body),
+        Ok(body) => dashboard.page(&viewer, "/reminders", "Reminders", &body),
+        Err(error) => page::unknown(&viewer, error.into()),
+    }
+}
+
+async fn relay_page(State(dashboard): State<Dashboard>, Extension(viewer): Extension<Viewer>) -> Response {
+    if let Some(refused) = dashboard.turned_away(&viewer) {
+        return refused;
+    }
+    let Some(relay) = dashboard.desk.services.relay.get() else {
+        return page::refusal(&viewer, StatusCode::NOT_FOUND, "This bot has no links to other bots.");
+    };
+    match relay::look(relay).await {
+        Ok(seen) => {
+            let numbers = overview::numbers(&dashboard.desk.services);
+            dashboard.page(&viewer, "/relay", "Relay", &relay::shown(relay, &seen, &numbers))
+        }
         Err(error) => page::unknown(&viewer, error.into()),
     }
 }
 
 async fn servers(State(dashboard): State<Dashboard>, Extension(viewer): Extension<Viewer>) -> Response {
     let owner = dashboard.is_owner(&viewer);
-    page::page(&viewer, owner, "/servers", "Servers", &server::servers(&dashboard.desk, &viewer, owner))
+    let body = server::servers(&dashboard.desk, &viewer, owner);
+    page::page(&viewer, dashboard.ways(owner), "/servers", "Servers", &body)
 }
 
 async fn one_server(
@@ -254,7 +285,8 @@ async fn sign_out(
         return refused;
     }
     let cookie = dashboard.door.sessions.close(&headers);
-    (AppendHeaders([(header::SET_COOKIE, cookie)]), "You are signed out.\n").into_response()
+    let page = page::outside(StatusCode::OK, "You are signed out.", "Sign in again");
+    (AppendHeaders([(header::SET_COOKIE, cookie)]), page).into_response()
 }
 
 async fn sign_in(State(dashboard): State<Dashboard>) -> Response {
@@ -287,14 +319,12 @@ async fn signed_in(
     let Some(public) = &dashboard.door.public else { return Redirect::to("/").into_response() };
     let sessions = &dashboard.door.sessions;
     let Some(underway) = sessions.come_back(&back.state, &headers) else {
-        return (
-            StatusCode::FORBIDDEN,
-            "This sign-in was not begun here, or took too long. Open the dashboard again.\n",
-        )
-            .into_response();
+        let why = "This sign-in was not begun in this browser, or took too long.";
+        return page::outside(StatusCode::FORBIDDEN, why, "Sign in");
     };
     let Some(code) = back.code else {
-        return (StatusCode::FORBIDDEN, "Discord was not allowed to say who you are.\n").into_response();
+        let why = "Discord was not allowed to say who you are.";
+        return page::outside(StatusCode::FORBIDDEN, why, "Try again");
     };
     match public.who(&code, &underway.verifier).await {
         Ok(session) => {
@@ -311,8 +341,7 @@ async fn signed_in(
         }
         Err(error) => {
             warn!(error = format!("{error:#}"), "a sign-in failed");
-            (StatusCode::BAD_GATEWAY, "Discord could not say who you are; please try again.\n")
-                .into_response()
+            page::outside(StatusCode::BAD_GATEWAY, "Discord could not say who you are.", "Try again")
         }
     }
 }

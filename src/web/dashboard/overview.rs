@@ -13,6 +13,7 @@ use crate::dynamo::{self, Query};
 use crate::telemetry;
 use crate::web::dashboard::numbers::{Numbers, quantile};
 use crate::web::dashboard::page::{Cells, count, money, table, tile};
+use crate::web::dashboard::relay;
 use crate::web::dashboard::trend::Trend;
 use crate::web::dashboard::words::{at, theirs};
 
@@ -54,11 +55,11 @@ pub fn overview(services: &Services) -> Markup {
             (tile("Store answered in", took, &instance.store))
             (tile("Cost so far", money(cost(services, &numbers)), &format!("up for {}", span(up))))
             (tile("This machine", format!("CPU {cpu}%"), &format!("memory {memory}%")))
+            @if let Some(relay) = services.relay.get() { (relay::summary(relay)) }
         }
         (services.state::<Trend>().plots())
         (commands(&numbers))
         (discord(&numbers))
-        (relay(&numbers))
     }
 }
 
@@ -110,13 +111,8 @@ fn discord(numbers: &Numbers) -> Markup {
     )
 }
 
-/// What the relay counts, where there is one.
-fn relay(numbers: &Numbers) -> Markup {
-    let found = numbers.starting("mneme_relay_");
-    html! { @if !found.is_empty() { (listed("Relay", numbers, found)) } }
-}
-
-fn listed(caption: &str, numbers: &Numbers, found: Vec<(&str, String, f64)>) -> Markup {
+/// Samples as they are, with what their families are.
+pub fn listed(caption: &str, numbers: &Numbers, found: Vec<(&str, String, f64)>) -> Markup {
     let family = |name: &str| {
         let ends = ["_total", "_bucket", "_count", "_sum"];
         ends.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name).to_owned()
@@ -202,7 +198,7 @@ pub async fn reminders(services: &Services) -> Result<Markup, dynamo::Error> {
         let bar = html! {
             meter min="0" max=(most.max(1)) value=(due.len()) aria-label=(format!("{} due", due.len())) {}
         };
-        vec![html! { (hour(*time).replace('T', " ")) " h UTC" }, html! { (due.len()) }, bar]
+        vec![html! { time { (hour(*time).replace('T', " ")) " h UTC" } }, html! { (due.len()) }, bar]
     };
     let next = hours.iter().flat_map(|(_, due)| due).take(ROWS_MAX);
     let row = |due: &Due| -> Cells {

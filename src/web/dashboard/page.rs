@@ -7,32 +7,64 @@ use maud::{DOCTYPE, Markup, html};
 use crate::commands::about::version;
 use crate::context::{Error, Reply, Row};
 use crate::telemetry::reference;
-use crate::web::dashboard::door::Viewer;
+use crate::web::dashboard::door::{SIGN_IN, Viewer};
 use crate::web::dashboard::words::{self, Names, theirs};
 
-/// The ways between pages; those of the whole bot are for its owners.
-const WAYS: [(&str, &str, bool); 7] = [
-    ("/", "Overview", true),
-    ("/servers", "Servers", false),
-    ("/costs", "Costs", true),
-    ("/reminders", "Reminders", true),
-    ("/shared", "Shared data", true),
-    ("/errors", "Errors", true),
-    ("/numbers", "All numbers", true),
+/// Whose a page is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Everybody,
+    Owners,
+    /// The owners', of a bot with links to others.
+    OwnersWithRelay,
+}
+
+/// The ways between pages.
+const WAYS: [(&str, &str, Whose); 8] = [
+    ("/", "Overview", Whose::Owners),
+    ("/servers", "Servers", Whose::Everybody),
+    ("/costs", "Costs", Whose::Owners),
+    ("/reminders", "Reminders", Whose::Owners),
+    ("/shared", "Shared data", Whose::Owners),
+    ("/relay", "Relay", Whose::OwnersWithRelay),
+    ("/errors", "Errors", Whose::Owners),
+    ("/numbers", "All numbers", Whose::Owners),
 ];
+
+/// Where somebody may go from a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ways {
+    /// To the servers that they manage.
+    ToServers,
+    /// To all pages of the bot; a relay is a part that it may have.
+    ToAll { relay: bool },
+}
+
+impl Ways {
+    fn lead(self, whose: Whose) -> bool {
+        match self {
+            Self::ToServers => whose == Whose::Everybody,
+            Self::ToAll { relay } => relay || whose != Whose::OwnersWithRelay,
+        }
+    }
+
+    fn home(self) -> &'static str {
+        if self == Self::ToServers { "/servers" } else { "/" }
+    }
+}
 
 /// Numbers of one row of a table.
 pub type Cells = Vec<Markup>;
 
 /// A whole page.
-pub fn page(viewer: &Viewer, owner: bool, here: &str, title: &str, body: &Markup) -> Response {
-    headed(viewer, owner, here, title, &html! { (title) }, body)
+pub fn page(viewer: &Viewer, ways: Ways, here: &str, title: &str, body: &Markup) -> Response {
+    headed(viewer, ways, here, title, &html! { (title) }, body)
 }
 
 /// The same with a heading of its own.
 pub fn headed(
     viewer: &Viewer,
-    owner: bool,
+    ways: Ways,
     here: &str,
     title: &str,
     heading: &Markup,
@@ -52,12 +84,10 @@ pub fn headed(
             body {
                 a.skip href="#main" { "Skip to the page" }
                 header.top {
-                    a.mark href=(if owner { "/" } else { "/servers" }) { img src="/assets/icon.svg" alt="" width="28" height="28"; "mneme" }
+                    a.mark href=(ways.home()) { img src="/assets/icon.svg" alt="" width="28" height="28"; "mneme" }
                     nav aria-label="Pages" {
-                        @for (way, name, owners) in WAYS {
-                            @if owner || !owners {
-                                a href=(way) aria-current=[(way == here).then_some("page")] { (name) }
-                            }
+                        @for (way, name, _) in WAYS.into_iter().filter(|(.., whose)| ways.lead(*whose)) {
+                            a href=(way) aria-current=[(way == here).then_some("page")] { (name) }
                         }
                     }
                     (who(viewer))
@@ -83,6 +113,28 @@ fn who(viewer: &Viewer) -> Markup {
     }
 }
 
+/// What a page for strangers may load: nothing, and that includes the picture that browsers ask for by themselves.
+const OUTSIDE_POLICY: &str =
+    "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// A page for somebody who is not signed in. Styles are for those who are, so it has none.
+pub fn outside(status: StatusCode, why: &str, way: &str) -> Response {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                title { "mneme" }
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                link rel="icon" href="data:,";
+            }
+            body { main { h1 { "mneme" } p { (why) } p { a href=(SIGN_IN) { (way) } } } }
+        }
+    };
+    ([(header::CONTENT_SECURITY_POLICY, OUTSIDE_POLICY)], html_response(status, page)).into_response()
+}
+
 fn html_response(status: StatusCode, page: Markup) -> Response {
     (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], page.into_string()).into_response()
 }
@@ -94,7 +146,7 @@ pub fn refusal(viewer: &Viewer, status: StatusCode, why: &str) -> Response {
 
 fn refused(viewer: &Viewer, status: StatusCode, why: &Markup) -> Response {
     let title = if status == StatusCode::NOT_FOUND { "Not here" } else { "Not now" };
-    let mut response = page(viewer, false, "", title, &html! { div.refused { (why) } });
+    let mut response = page(viewer, Ways::ToServers, "", title, &html! { div.refused { (why) } });
     *response.status_mut() = status;
     response
 }
@@ -165,8 +217,11 @@ pub fn answer(reply: &Reply, names: Names<'_>, turned: &dyn Fn(&str) -> String) 
 /// The same for an answer that may have failed: the rest of its page is still worth showing.
 pub fn part(title: &str, reply: Result<Reply, Error>, names: Names<'_>) -> Markup {
     match reply {
-        Ok(reply) => answer(&Reply { rows: Vec::new(), ..reply }, names, &|_| String::new()),
-        Err(Error::Refused(why) | Error::Usage(why)) => {
+        Ok(reply) if reply.card.is_some() => {
+            answer(&Reply { rows: Vec::new(), ..reply }, names, &|_| String::new())
+        }
+        // It has no heading of its own.
+        Ok(Reply { text: why, .. }) | Err(Error::Refused(why) | Error::Usage(why)) => {
             html! { section.answer { h2 { (title) } (words::marked(&why, names)) } }
         }
         Err(_) => {
@@ -197,6 +252,17 @@ mod tests {
     fn numbers_are_grouped_and_sums_have_places() {
         assert_eq!([0.0, 999.0, 1_000.0, 1_234_567.0].map(count), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([0.0, 0.0000125, 12.5].map(money), ["$0.000000", "$0.000013", "$12.50"]);
+    }
+
+    #[test]
+    fn a_page_leads_where_somebody_may_go() {
+        let names = |ways: Ways| {
+            let led = WAYS.into_iter().filter(|(.., whose)| ways.lead(*whose));
+            led.map(|(way, ..)| way).collect::<Vec<_>>()
+        };
+        assert_eq!(names(Ways::ToServers), ["/servers"]);
+        assert_eq!(names(Ways::ToAll { relay: true }).len(), WAYS.len());
+        assert!(!names(Ways::ToAll { relay: false }).contains(&"/relay"));
     }
 
     #[test]

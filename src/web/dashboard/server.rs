@@ -10,7 +10,7 @@ use crate::context::{Args, Context, Error, Reply};
 use crate::history::Revision;
 use crate::web::dashboard::desk::Desk;
 use crate::web::dashboard::door::Viewer;
-use crate::web::dashboard::page::{self, Cells, answer, count, table, tile};
+use crate::web::dashboard::page::{self, Cells, Ways, answer, count, table, tile};
 use crate::web::dashboard::words::{at, person, theirs};
 
 /// Memories on one page.
@@ -23,12 +23,14 @@ const REVISIONS: u32 = 50;
 const EXCERPT: usize = 400;
 
 /// The boards of a server.
-const BOARDS: [&str; 4] = ["sparkles", "memories", "commands", "djs"];
+const BOARDS: [(&str, &str); 4] =
+    [("sparkles", "Sparkles"), ("memories", "Memories"), ("commands", "Commands"), ("djs", "DJs")];
 
 /// Who looks at which server, and what they may do there.
 pub struct Visit<'a> {
     pub desk: &'a Desk,
     pub viewer: &'a Viewer,
+    pub ways: Ways,
     pub ctx: Context,
     pub server_id: u64,
     pub name: String,
@@ -46,16 +48,21 @@ impl Visit<'_> {
         let base = self.base();
         let ways =
             [("", "Overview"), ("/memories", "Memories"), ("/audit", "Changes"), ("/settings", "Settings")];
+        // A memory is reached by way of all of them.
+        let here = |name: &str| match title {
+            "Memory" => (name == "Memories").then_some("true"),
+            _ => (name == title).then_some("page"),
+        };
         let body = html! {
             nav.sub aria-label="Server" {
-                @for (way, name) in ways { a href={ (base) (way) } aria-current=[(name == title).then_some("page")] { (name) } }
+                @for (way, name) in ways { a href={ (base) (way) } aria-current=[here(name)] { (name) } }
                 a href={ (base) "/export" } { "Export" }
             }
             (body)
         };
         page::headed(
             self.viewer,
-            self.ctx.caller.bot_owner,
+            self.ways,
             "/servers",
             title,
             &html! { (theirs(&self.name)) " · " (title) },
@@ -73,9 +80,9 @@ impl Visit<'_> {
     /// `/servers/{id}`
     pub async fn overview(&self) -> Response {
         let names = self.desk.names(self.server_id);
-        let boards = BOARDS.map(|board| {
+        let boards = BOARDS.map(|(board, title)| {
             let args = Args::new().with_text("board", board);
-            async move { (board, self.desk.ask(&self.ctx, "leaderboard", args).await) }
+            async move { (title, self.desk.ask(&self.ctx, "leaderboard", args).await) }
         });
         let month = || Args::new().with_text("window", "month");
         let (boards, used, cost, listed) = tokio::join!(
@@ -101,10 +108,10 @@ impl Visit<'_> {
                     (tile("Members", count(server.members as f64), ""))
                     (tile("Owner", person(server.owner_id, &names), ""))
                 }
-                (tile("Id", self.server_id, ""))
+                (tile("Id", html! { span.id { (self.server_id) } }, ""))
             }
             div.answers {
-                @for (board, reply) in boards { (page::part(board, reply, &names)) }
+                @for (title, reply) in boards { (page::part(title, reply, &names)) }
                 (page::part("Used this month", used, &names))
                 (page::part("Cost this month", cost, &names))
             }
@@ -195,7 +202,9 @@ impl Visit<'_> {
                 self.restore_form(key, head, row, event),
             ]
         };
-        let columns = ["#Revision", "When", "Who", "What", "It said", "Make it so again"];
+        // Without the last column for those who may only look.
+        let columns = ["Revision", "When", "Who", "What", "It said", "Make it so again"];
+        let columns = &columns[..columns.len() - usize::from(!self.may_restore())];
         html! {
             @if let Some(told) = told { p.told role="status" { (theirs(told)) } }
             h3 { (theirs(head.map_or(key, Remembered::display))) }
@@ -207,13 +216,17 @@ impl Visit<'_> {
                 },
                 None => p { "It is forgotten." },
             }
-            (table("History, the newest first", &columns, rows.iter().map(row).collect(), "It has not been changed since it is known."))
+            (table("History, the newest first", columns, rows.iter().map(row).collect(), "It has not been changed since it is known."))
         }
+    }
+
+    fn may_restore(&self) -> bool {
+        matches!(self.viewer, Viewer::SignedIn(_)) && self.manages
     }
 
     /// A form that makes a memory what it was. Its event is made with the page: pressed twice it is one change.
     fn restore_form(&self, key: &str, head: Option<&Remembered>, row: &Revision, event: u64) -> Markup {
-        let (Viewer::SignedIn(session), true) = (self.viewer, self.manages) else { return html! { "–" } };
+        let (Viewer::SignedIn(session), true) = (self.viewer, self.may_restore()) else { return html! {} };
         let newest = head.is_some_and(|head| head.rev == row.rev);
         let restorable = head.is_some() && !newest && !row.is_erased() && row.op != "alias";
         html! {

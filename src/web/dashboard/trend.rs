@@ -109,8 +109,10 @@ fn plot(title: &str, line: &[f64], second: Option<(&str, &[f64])>, unit: impl Fn
 }
 
 /// The newest look is at the right edge, an hour ago at the left one; of a bot that has just started its first
-/// minutes fill the plot.
+/// minutes fill the plot, and before them there was nothing.
 fn points(line: &[f64], most: f64) -> String {
+    let start = (1..KEPT - 1).contains(&line.len()).then_some(0.0);
+    let line: Vec<f64> = start.into_iter().chain(line.iter().copied()).collect();
     let step = WIDTH / line.len().saturating_sub(1).max(SHOWN_MIN) as f64;
     let first = WIDTH - step * line.len().saturating_sub(1) as f64;
     let point = |(place, n): (usize, &f64)| {
@@ -150,5 +152,7 @@ mod tests {
         let [line, ..] = trend.series();
         assert_eq!(line.len(), KEPT - 1);
         assert!(points(&line, 0.0).starts_with("0.0,"));
+        assert_eq!(points(&line, 0.0).split(' ').count(), KEPT - 1);
+        assert_eq!(points(&[3.0], 6.0), "580.0,119.0 600.0,61.0", "one look is a line from the start");
     }
 }

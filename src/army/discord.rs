@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use serde_json::Value;
+use tokio::sync::mpsc;
 
-use crate::army::remote::{Heard, Remote};
+use crate::army::remote::Remote;
 use crate::sim::{Act, Audience, Id, Record, SeenByAll, Simulator, World};
 
 #[derive(Clone)]
@@ -134,7 +135,7 @@ impl Discord {
 /// Events, with those whose clients are sent them.
 pub enum Ears {
     Simulated(SeenByAll),
-    Remote(Heard),
+    Remote(mpsc::Receiver<(Audience, Arc<Value>)>),
 }
 
 impl Ears {

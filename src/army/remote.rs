@@ -53,9 +53,9 @@ const EVENTS_MAX: usize = 65_536;
 const REMEMBERED_MAX: usize = 256;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
-type Events = mpsc::Sender<(Audience, Arc<Value>)>;
-/// What people hear, and who.
-pub(super) type Heard = mpsc::Receiver<(Audience, Arc<Value>)>;
+/// An event, and whose client is sent it.
+type Heard = (Audience, Arc<Value>);
+type Events = mpsc::Sender<Heard>;
 
 /// People on a server elsewhere.
 pub struct Remote {
@@ -65,7 +65,7 @@ pub struct Remote {
     people: BTreeMap<Id, Arc<Person>>,
     names: Mutex<Names>,
     commands: Mutex<BTreeMap<Option<Id>, Vec<Value>>>,
-    ears: Mutex<Option<Heard>>,
+    ears: Mutex<Option<mpsc::Receiver<Heard>>>,
     next_nonce: AtomicU64,
 }
 
@@ -78,7 +78,8 @@ struct Names {
 }
 
 impl Names {
-    /// The account of this name, or one that nobody has.
+    /// The account of this name, or one that nobody has: the last of the file, so that the first ones are there for
+    /// those who come by name.
     fn give(&mut self, name: &str) -> Result<Id, String> {
         if let Some(id) = self.given.get(name) {
             return Ok(*id);
@@ -89,7 +90,7 @@ impl Names {
             Some((_, id)) if is_free(id) => *id,
             Some(_) => return Err(format!("the account {name} was given to somebody else")),
             None => {
-                let free = self.accounts.iter().map(|(_, id)| *id).find(is_free);
+                let free = self.accounts.iter().rev().map(|(_, id)| *id).find(is_free);
                 free.ok_or_else(|| format!("all {} accounts are in use", self.accounts.len()))?
             }
         };
@@ -455,7 +456,7 @@ impl Remote {
         self.calls.limited.load(Ordering::Relaxed)
     }
 
-    pub(super) fn ears(&self) -> Heard {
+    pub(super) fn ears(&self) -> mpsc::Receiver<Heard> {
         let mut ears = self.ears.lock().unwrap_or_else(PoisonError::into_inner);
         ears.take().unwrap_or_else(|| mpsc::channel(1).1)
     }
@@ -694,11 +695,11 @@ mod tests {
         let accounts =
             ["ann", "bob", "cat"].iter().zip(1..).map(|(name, id)| ((*name).to_owned(), id)).collect();
         let mut names = Names { accounts, ..Names::default() };
-        assert_eq!(names.give("soldier-0"), Ok(1));
-        assert_eq!(names.give("bob"), Ok(2));
-        assert_eq!(names.give("soldier-0"), Ok(1));
-        assert!(names.give("ann").unwrap_err().contains("somebody else"));
-        assert_eq!(names.give("soldier-1"), Ok(3));
+        assert_eq!(names.give("soldier-0"), Ok(3));
+        assert_eq!(names.give("ann"), Ok(1));
+        assert_eq!(names.give("soldier-0"), Ok(3));
+        assert!(names.give("cat").unwrap_err().contains("somebody else"));
+        assert_eq!(names.give("soldier-1"), Ok(2));
         assert_eq!(names.give("soldier-2").unwrap_err(), "all 3 accounts are in use");
     }
 }

@@ -165,6 +165,17 @@ impl Fleet {
         timeout(LONGEST, all).await.expect("each shard is connected once");
     }
 
+    /// Resolves when there are so many connections to the gateway.
+    fn online(&self, connections: u64) -> impl Future<Output = ()> + use<> {
+        let simulator = self.discord.simulator.clone();
+        async move {
+            let mut looks = interval(BEAT);
+            while simulator.read(World::sessions_online) as u64 != connections {
+                looks.tick().await;
+            }
+        }
+    }
+
     async fn end(self, bots: Vec<Mneme>) {
         for bot in bots {
             bot.kill().await;
@@ -244,21 +255,12 @@ async fn an_instance_that_is_cut_off_from_the_store_is_replaced_and_comes_back()
     }
     fleet.answers_everywhere().await;
     fleet.settled().await;
-    let [mut first, mut second] = bots;
+    let [first, mut second] = bots;
     door.shut();
-    let taking = async {
-        for _ in 0..SHARDS / 2 {
-            first.says(CONNECTED).await;
-        }
-    };
-    fleet.under_load(taking).await;
+    // What the first takes over is served twice, until the second knows of it.
+    fleet.under_load(fleet.online(SHARDS + SHARDS / 2)).await;
     door.open();
-    let giving_way = async {
-        for _ in 0..SHARDS / 2 {
-            second.says(GIVES_WAY).await;
-        }
-    };
-    fleet.under_load(giving_way).await;
+    fleet.under_load(second.says(GIVES_WAY)).await;
     // And is given a part again.
     fleet.under_load(second.says(CONNECTED)).await;
     fleet.settled().await;

@@ -136,9 +136,11 @@ fn without_their_rules_holders_are_too_many() {
     for rule in [Rule::HolderFits, Rule::HolderAsSeen, Rule::LostInTime] {
         finds(rule, Weather::USUAL, permits);
     }
-    for rule in [Rule::HolderFits, Rule::DeadAsSeen, Rule::HolderAsSeen] {
+    for rule in [Rule::HolderFits, Rule::HolderAsSeen] {
         finds(rule, Weather::USUAL, pools);
     }
+    // A place must be taken over after the one who seemed dead has come back to it.
+    finds(Rule::DeadAsSeen, Weather::LATE, pools);
 }
 
 fn identities(world: Rc<World>) -> LocalBoxFuture<'static, Verdict> {

@@ -176,7 +176,8 @@ test("Shift+Enter makes a line, files are shown from here", async () => {
 test("another person sees it too, and is told what is new", async () => {
   const bob = await open();
   await speakAs(bob, "bob");
-  await bob.waitForFunction(() => location.hash.length > 1);
+  // What was said before is there.
+  await messages(bob).filter({ hasText: "first" }).last().waitFor();
   assert.equal(await textOf(await ask(bob, ".rem meeting")), "tomorrow");
   await page.locator("#channels button").nth(1).click();
   const id = await page.evaluate(() => location.hash.slice(1).split("/")[0]);

@@ -7,6 +7,8 @@ use anyhow::{Context, bail, ensure};
 use reqwest::Url;
 use secrecy::SecretString;
 
+use crate::sim::Id;
+
 /// Discord's own names. Driving people's accounts there is against its terms, and other bots do not hear it.
 const REFUSED: [&str; 8] = [
     "discord.com",
@@ -37,6 +39,8 @@ impl fmt::Debug for Account {
 pub struct Place {
     pub url: Url,
     pub accounts: Vec<Account>,
+    /// The bot under test, where it cannot be found out.
+    pub bot: Option<Id>,
 }
 
 /// An address of a server that is not Discord's.

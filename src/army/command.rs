@@ -320,8 +320,7 @@ impl StageOf {
     fn prepare(&self, job: &mut Job) -> Result<(), String> {
         if let Some((url, file)) = self.discord.as_ref().zip(self.accounts.as_ref()) {
             let accounts = accounts::read(file).map_err(|error| format!("{error:#}"))?;
-            job.place = Some(Place { url: url.clone(), accounts });
-            job.bot_id = self.bot_id;
+            job.place = Some(Place { url: url.clone(), accounts, bot: self.bot_id });
         }
         if self.discord.is_some() && self.shared_store == SharedStore::Bot {
             return Err("the store of a bot elsewhere cannot be shared; see --shared-store".to_owned());

@@ -302,13 +302,13 @@ impl Life {
     /// What the tree wants to be done with the events that have come.
     fn hear(&mut self) -> Result<(), Halt> {
         let profile = self.soldier.stage().options.profile;
-        if self.program.events.is_empty() && !profile.hears {
+        if self.program.events.is_empty() && profile.event.is_none() {
             return Ok(());
         }
         let program = self.program.clone();
         let (events, mark) = self.soldier.news();
         for event in events {
-            if let Err(stop) = (profile.event)(&mut self.soldier, &event) {
+            if let Some(Err(stop)) = profile.event.map(|hook| hook(&mut self.soldier, &event)) {
                 return Err(self.died(profile.name, Outcome::from(stop).reason()));
             }
             let kind = event["t"].as_str().unwrap_or_default().to_lowercase();

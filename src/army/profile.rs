@@ -10,6 +10,9 @@ use crate::army::soldier::Soldier;
 /// What becomes of a hook.
 pub type Hooked<'a> = BoxFuture<'a, Result<(), Stop>>;
 
+/// A hook for an event.
+pub type OnEvent = fn(&mut Soldier, &Value) -> Result<(), Stop>;
+
 /// The hooks of `--bot NAME`. They are not measured; one that fails ends the bot, but for the last.
 #[derive(Debug)]
 pub struct Profile {
@@ -18,11 +21,9 @@ pub struct Profile {
     /// Before the first step of each life.
     pub start: for<'a> fn(&'a mut Soldier) -> Hooked<'a>,
     /// With each event that the soldier hears, between its steps, before the tree's own `events`.
-    pub event: fn(&mut Soldier, &Value) -> Result<(), Stop>,
+    pub event: Option<OnEvent>,
     /// After the last step, however the life ended, but for a panic.
     pub stop: for<'a> fn(&'a mut Soldier) -> Hooked<'a>,
-    /// Whether events are to be given to it.
-    pub hears: bool,
 }
 
 /// No hooks.
@@ -30,9 +31,8 @@ pub const DEFAULT: Profile = Profile {
     name: "default",
     about: "Goes through the tree, and does nothing else",
     start: |_| Box::pin(async { Ok(()) }),
-    event: |_, _| Ok(()),
+    event: None,
     stop: |_| Box::pin(async { Ok(()) }),
-    hears: false,
 };
 
 /// What the context counts the bot's messages under.
@@ -48,13 +48,13 @@ pub const PRESENT: Profile = Profile {
             soldier.learn(Map::from_iter([(HEARD.to_owned(), json!(0))]))
         })
     },
-    event: |soldier, event| {
+    event: Some(|soldier, event| {
         if event["t"] != "MESSAGE_CREATE" || event["d"]["author"]["bot"] != true {
             return Ok(());
         }
         let heard = soldier.context().get(HEARD).and_then(Value::as_u64).unwrap_or(0);
         soldier.learn(Map::from_iter([(HEARD.to_owned(), json!(heard + 1))]))
-    },
+    }),
     stop: |soldier| {
         Box::pin(async move {
             let heard = soldier.context().get(HEARD).cloned();
@@ -63,7 +63,6 @@ pub const PRESENT: Profile = Profile {
             Ok(())
         })
     },
-    hears: true,
 };
 
 /// All there are.

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::army::accounts::{Account, Place, is_refused};
+use crate::army::discord::Arrival;
 use crate::sim::{Act, Audience, Id};
 use crate::tasks::Tasks;
 
@@ -362,7 +363,7 @@ fn number(value: &Value) -> Option<Id> {
 
 impl Remote {
     /// Lets all accounts come, and finds the bot under test: in the commands that are offered in this server.
-    pub async fn open(place: &Place, server: &str, bot: Option<Id>, tasks: &Tasks) -> anyhow::Result<Self> {
+    pub async fn open(place: &Place, server: &str, tasks: &Tasks) -> anyhow::Result<Self> {
         let calls = Calls::new(&place.url)?;
         let told = calls.call(None, Method::GET, &["gateway"], &[], None).await;
         let told = told.map_err(anyhow::Error::msg).context("ask the server for its gateway")?;
@@ -392,7 +393,7 @@ impl Remote {
             ears: Mutex::new(Some(heard)),
             next_nonce: AtomicU64::new(1),
         };
-        remote.bot = match bot {
+        remote.bot = match place.bot {
             Some(bot) => bot,
             None => remote.find_bot(server).await?,
         };
@@ -419,19 +420,19 @@ impl Remote {
     }
 
     /// Somebody comes as this person.
-    pub fn come(&self, name: &str, server: &str, room: &str) -> Result<super::discord::Arrival, String> {
+    pub fn come(&self, name: &str, server: &str, room: &str) -> Result<Arrival, String> {
         let person = self.names().give(name)?;
         self.arrive(person, server, room)
     }
 
     /// A person goes to a channel of this name, or the first there is.
-    pub fn arrive(&self, person: Id, server: &str, room: &str) -> Result<super::discord::Arrival, String> {
+    pub fn arrive(&self, person: Id, server: &str, room: &str) -> Result<Arrival, String> {
         let guild = guild(self.person(person)?, server)?;
         let named = guild.channels.iter().find(|(name, _)| name == room);
         let (_, channel) = named
             .or_else(|| guild.channels.first())
             .ok_or_else(|| format!("nobody can write anywhere in {server}"))?;
-        Ok(super::discord::Arrival { person, server: guild.id, channel: *channel })
+        Ok(Arrival { person, server: guild.id, channel: *channel })
     }
 
     fn names(&self) -> MutexGuard<'_, Names> {
@@ -554,8 +555,6 @@ impl Remote {
 
     /// What the call says about it.
     async fn interaction(&self, person: &Arc<Person>, act: Act) -> Result<Value, String> {
-        let named =
-            async |channel: Id, name: &str, kind: u64| self.command(person, channel, name, kind).await;
         let used = |kind: u64, channel: Id, command: &Value, options: Value| {
             let (id, name, version) = (&command["id"], &command["name"], &command["version"]);
             let data = json!({"id": id, "name": name, "version": version, "type": 1, "options": options, "attachments": []});
@@ -563,13 +562,13 @@ impl Remote {
         };
         match act {
             Act::Slash { channel, command, options, files } if files.is_empty() => {
-                Ok(used(2, channel, &named(channel, &command, 1).await?, options))
+                Ok(used(2, channel, &self.command(person, channel, &command, 1).await?, options))
             }
             Act::Autocomplete { channel, command, options } => {
-                Ok(used(4, channel, &named(channel, &command, 1).await?, options))
+                Ok(used(4, channel, &self.command(person, channel, &command, 1).await?, options))
             }
             Act::Menu { channel, message, command } => {
-                let command = named(channel, &command, 3).await?;
+                let command = self.command(person, channel, &command, 3).await?;
                 let mut body = used(2, channel, &command, json!([]));
                 (body["data"]["type"], body["data"]["target_id"]) = (json!(3), json!(message.to_string()));
                 Ok(body)

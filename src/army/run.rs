@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use serde_json::{Map, Value};
 use tokio::time::interval;
 
@@ -31,7 +31,7 @@ use crate::dynamo::connect::{Connected, Store, StoreConfig, connect};
 use crate::dynamo::faults::Faults as StoreFaults;
 use crate::sandbox::{Sandbox, Settings, Under};
 use crate::shared::{self, SharedData, SharedOptions, Space};
-use crate::sim::{Id, Simulator, World};
+use crate::sim::{Simulator, World};
 use crate::tasks::Tasks;
 
 /// What a bot must do in any run, unless the run says something else about it.
@@ -92,8 +92,6 @@ pub struct Job {
     pub bot_http: Option<std::net::SocketAddr>,
     /// A running server elsewhere, in place of a sandbox.
     pub place: Option<Place>,
-    /// The bot under test there, where it cannot be found out.
-    pub bot_id: Option<Id>,
 }
 
 impl Job {
@@ -117,7 +115,6 @@ impl Job {
             context: Map::new(),
             bot_http: None,
             place: None,
-            bot_id: None,
         }
     }
 
@@ -213,12 +210,12 @@ impl Run {
     pub async fn start(job: Job) -> anyhow::Result<Self> {
         let tasks = Tasks::new();
         let clock = if job.is_virtual { Clock::running(VIRTUAL_START) } else { Clock::system() };
-        let (sandbox, simulator) = if job.place.is_some() {
-            (None, None)
+        let (sandbox, discord) = if let Some(place) = &job.place {
+            (None, Discord::Remote(Arc::new(Remote::open(place, &job.options.server, &tasks).await?)))
         } else if job.is_virtual {
             let mut world = World::new(job.options.seed);
             world.settings.rate_limits = false;
-            (None, Some(Simulator::without_bot(world, &tasks, clock.clone())))
+            (None, Discord::Simulated(Simulator::without_bot(world, &tasks, clock.clone())))
         } else {
             // The bot starts in good order: whether it can is not what is looked at.
             let faults = job.faults.touch_the_store().then(StoreFaults::new);
@@ -235,18 +232,11 @@ impl Run {
             if let Some(faults) = &faults {
                 job.faults.on_store(faults, job.options.seed);
             }
-            (Some(sandbox), Some(simulator))
+            (Some(sandbox), Discord::Simulated(simulator))
         };
-        let discord = match (simulator, &job.place) {
-            (Some(simulator), _) => {
-                job.faults.on_discord(&simulator);
-                Discord::Simulated(simulator)
-            }
-            (None, Some(place)) => {
-                Discord::Remote(Arc::new(Remote::open(place, &job.options.server, job.bot_id, &tasks).await?))
-            }
-            (None, None) => bail!("there is nothing to act on"),
-        };
+        if let Discord::Simulated(simulator) = &discord {
+            job.faults.on_discord(simulator);
+        }
         let store = shared_store(&job, sandbox.as_ref(), &clock).await?;
         // Nonces must differ between processes that share a store; only virtual time needs them to repeat.
         let seed = job.is_virtual.then_some(job.options.seed);

@@ -311,7 +311,7 @@ fn as_json(status: &Status) -> Json {
 }
 
 fn dead_line(record: &DeadRecord) -> String {
-    let at = record.at.split('#').next().unwrap_or_default();
+    let at = record.time();
     let detail = if record.detail.is_empty() { String::new() } else { format!(": {}", record.detail) };
     format!("{at}  {:<18} {}  {}{detail}", record.lane, record.id, record.reason.name())
 }

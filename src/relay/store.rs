@@ -430,6 +430,11 @@ impl Table for DeadRecord {
 }
 
 impl DeadRecord {
+    /// When it was put there, as RFC 3339 has it.
+    pub fn time(&self) -> &str {
+        self.at.split('#').next().unwrap_or_default()
+    }
+
     fn new(dead: &Dead) -> Self {
         Self {
             lane: dead.lane.clone(),

@@ -148,9 +148,8 @@ fn dead_table(dead: &[DeadRecord]) -> Markup {
     let row = |record: &DeadRecord| -> Cells {
         let envelope = record.text.clone().and_then(|text| Sealed::open(text).ok());
         let envelope = envelope.as_ref().map(Sealed::envelope);
-        let time = record.at.split('#').next().unwrap_or_default();
         vec![
-            html! { time { (time.replace('T', " ").replace('Z', " UTC")) } },
+            html! { time { (record.time().replace('T', " ").replace('Z', " UTC")) } },
             theirs(&record.lane),
             html! { b { (record.reason.name()) } " " (excerpt(&record.detail)) },
             about(

@@ -89,6 +89,7 @@ pub fn json() -> String {
 /// What the bot does with its tables. A transaction needs the permissions of the writes in it. Describing
 /// is for the check at the start; the bot neither scans nor creates, changes or deletes tables.
 const ACTIONS: &[&str] = &[
+    "dynamodb:BatchGetItem",
     "dynamodb:ConditionCheckItem",
     "dynamodb:DeleteItem",
     "dynamodb:DescribeTable",

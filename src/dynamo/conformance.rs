@@ -68,6 +68,8 @@ cases![
     a_range_is_what_it_says,
     a_full_page_has_a_cursor_and_the_next_may_be_empty,
     a_query_goes_on_beyond_a_megabyte,
+    several_are_read_at_once_whatever_their_number,
+    several_are_read_at_once_whatever_their_size,
     an_index_holds_what_it_was_told_to,
     a_transaction_is_all_or_nothing,
     a_token_is_used_once,
@@ -433,6 +435,33 @@ async fn a_query_goes_on_beyond_a_megabyte(Bench { dynamo, .. }: Bench) {
     let page = dynamo.query(all()).await.expect("a page");
     assert!(page.next.is_some() && page.records.len() < 8, "a page has at most 1 MB");
     assert_eq!(keys(&dynamo, all()).await.len(), 8);
+}
+
+async fn several_are_read_at_once_whatever_their_number(Bench { dynamo, clock, .. }: Bench) {
+    let key = |n: usize| format!("{n:03}");
+    for n in 0..105 {
+        let expires_at = (n == 50).then(|| NOW.seconds() + 10);
+        dynamo.put(&Thing { expires_at, ..thing(&key(n)) }).await.expect("a put");
+    }
+    clock.advance(Duration::from_secs(10));
+    // More than one request holds, some of them twice, and one that is not there.
+    let asked = (0..106).chain(100..103).map(|n| thing(&key(n)).key());
+    let found = dynamo.get_all::<Thing>(asked).await.expect("a read");
+    let mut found: Vec<_> = found.into_iter().map(|thing| thing.key).collect();
+    found.sort_unstable();
+    assert_eq!(found, (0..105).filter(|n| *n != 50).map(key).collect::<Vec<_>>());
+    assert_eq!(dynamo.get_all::<Thing>([]).await.expect("nothing to read"), []);
+}
+
+async fn several_are_read_at_once_whatever_their_size(Bench { dynamo, .. }: Bench) {
+    // Together more than the 16 MB of one answer.
+    let (long, count) = ("x".repeat(390_000), 45);
+    for n in 0..count {
+        dynamo.put(&text(&n.to_string(), &long)).await.expect("a put");
+    }
+    let found = dynamo.get_all::<Thing>((0..count).map(|n| thing(&n.to_string()).key())).await.expect("a read");
+    let keys: BTreeSet<_> = found.into_iter().map(|thing| thing.key).collect();
+    assert_eq!(keys.len(), count);
 }
 
 async fn an_index_holds_what_it_was_told_to(Bench { dynamo, .. }: Bench) {

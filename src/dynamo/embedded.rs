@@ -138,6 +138,7 @@ fn answer(database: &Database, request: &HttpRequest) -> Result<HttpResponse, Co
 /// The operations that mneme uses. A scan is none of them.
 fn dispatch(database: &Database, target: &str, body: &[u8]) -> dynoxide::Result<String> {
     match target.trim_start_matches("DynamoDB_20120810.") {
+        "BatchGetItem" => run(body, |request| database.batch_get_item(request)),
         "GetItem" => run(body, |request| database.get_item(request)),
         "PutItem" => run(body, |request| database.put_item(request)),
         "UpdateItem" => run(body, |request| database.update_item(request)),

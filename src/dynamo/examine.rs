@@ -16,7 +16,7 @@ use aws_sdk_dynamodb::config::{Builder, ConfigBag, Intercept, RuntimeComponents}
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, ConditionCheck, Delete, PointInTimeRecoveryStatus, TransactWriteItem,
+    AttributeValue, ConditionCheck, Delete, KeysAndAttributes, PointInTimeRecoveryStatus, TransactWriteItem,
 };
 use aws_smithy_runtime_api::box_error::BoxError;
 use futures::stream::{self, StreamExt};
@@ -224,6 +224,8 @@ impl Dynamo {
         let client = self.client();
         let key = || Some(scratch(table));
         let get = client.get_item().table_name(&name).set_key(key()).consistent_read(true);
+        let keys = KeysAndAttributes::builder().keys(scratch(table)).consistent_read(true).build();
+        let batch = client.batch_get_item().request_items(&name, keys.expect("all that is required is given"));
         let put = client.put_item().table_name(&name).set_item(key()).condition_expression(NEVER);
         let update = client.update_item().table_name(&name).set_key(key()).condition_expression(NEVER);
         let delete = client.delete_item().table_name(&name).set_key(key()).condition_expression(NEVER);
@@ -238,6 +240,7 @@ impl Dynamo {
             .expression_attribute_values(":key", nobody(table.hash));
         let mut tried = vec![
             ("dynamodb:GetItem", name.clone(), Tried::of(get.send().await)),
+            ("dynamodb:BatchGetItem", name.clone(), Tried::of(batch.send().await)),
             ("dynamodb:PutItem", name.clone(), Tried::of(put.send().await)),
             ("dynamodb:UpdateItem", name.clone(), Tried::of(update.send().await)),
             ("dynamodb:DeleteItem", name.clone(), Tried::of(delete.send().await)),

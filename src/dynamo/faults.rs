@@ -560,6 +560,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn several_are_read_whole_or_not_at_all() {
+        let (dynamo, faults, _) = store().await;
+        dynamo.put(&claim(1)).await.unwrap();
+        let read = || dynamo.get_all::<Claim>(["cat".to_owned(), "dog".to_owned()]);
+        faults.script([Fault::LoseReply, Fault::Throttle, Fault::Conflict]);
+        assert_eq!(read().await.unwrap(), [claim(1)]);
+        faults.script([Fault::Throttle; FOR_LONG]);
+        assert!(matches!(read().await, Err(Error::Throttled(_))));
+        faults.calm();
+        faults.set_away(true);
+        assert!(matches!(read().await, Err(Error::Unavailable(_))));
+    }
+
+    #[tokio::test]
     async fn a_frozen_process_hears_nothing_until_it_goes_on() {
         let (dynamo, faults, calm) = store().await;
         faults.set_frozen(true);

@@ -1,6 +1,6 @@
 //! Typed records over the AWS SDK.
 //!
-//! A record implements [`Table`] and is read and written through [`Dynamo`]: `get put put_if_absent update
+//! A record implements [`Table`] and is read and written through [`Dynamo`]: `get get_all put put_if_absent update
 //! upsert delete query transact`. What the helper takes off everybody's hands:
 //!
 //! - Reads are strongly consistent unless one says `get_eventually`.

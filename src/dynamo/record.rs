@@ -1,13 +1,13 @@
-//! The verbs for one record: `get put put_if_absent put_when update upsert delete`.
+//! The verbs for one record: `get put put_if_absent put_when update upsert delete`; and `get_all` for several.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, ConsumedCapacity, ReturnConsumedCapacity, ReturnValue,
+    AttributeValue, ConsumedCapacity, KeysAndAttributes, ReturnConsumedCapacity, ReturnValue,
     ReturnValuesOnConditionCheckFailure,
 };
 use tokio::time::Instant;
@@ -16,12 +16,18 @@ use tracing::Span;
 use crate::dynamo::error::{Attempts, Error, failed_write, not_applied};
 use crate::dynamo::expression::{Changes, Clause, Placeholders};
 use crate::dynamo::meter::{self, Outcome, Units};
-use crate::dynamo::table::{Item, Table, from_item, key_item, to_item};
+use crate::dynamo::table::{Item, Key, Table, from_item, key_item, to_item};
 use crate::dynamo::{Condition, Dynamo, Tried, Update, Updated};
 
 /// How often an upsert that meets an expired record deletes it and tries again. More than once is
 /// needed only if somebody writes expired records.
 const EXPIRED_TRIES: usize = 3;
+
+/// Keys in one request of `get_all` (a DynamoDB rule).
+const KEYS_MAX: usize = 100;
+
+/// How often `get_all` asks again when none of the keys was looked up.
+const UNPROCESSED_TRIES: usize = 5;
 
 impl Dynamo {
     /// Reads a record, with strong consistency.
@@ -48,6 +54,49 @@ impl Dynamo {
             }
             Err(failed) => Err(call.failed(not_applied(failed))),
         }
+    }
+
+    /// Reads those of several records that are there, with strong consistency and in no order: a hundred cost one
+    /// request. A key may be among them twice.
+    pub async fn get_all<T: Table>(&self, keys: impl IntoIterator<Item = T::Key>) -> Result<Vec<T>, Error> {
+        let mut seen = HashSet::new();
+        let keys = keys.into_iter().map(|key| (format!("{:?}", key.clone().parts()), key));
+        let mut left: Vec<Item> =
+            keys.filter_map(|(text, key)| seen.insert(text).then(|| key_item::<T>(key))).collect();
+        let (mut records, mut idle) = (Vec::new(), 0);
+        while !left.is_empty() {
+            let some = left.split_off(left.len().saturating_sub(KEYS_MAX));
+            let asked = some.len();
+            let (items, unprocessed) = self.batch::<T>(some).await?;
+            for item in items {
+                records.extend(from_item(item, self.now())?);
+            }
+            idle = if unprocessed.len() < asked { 0 } else { idle + 1 };
+            if idle >= UNPROCESSED_TRIES {
+                return Err(Error::Throttled("none of the keys was looked up".into()));
+            }
+            if idle > 0 {
+                self.pause(idle).await;
+            }
+            left.extend(unprocessed);
+        }
+        Ok(records)
+    }
+
+    /// The items that are there, and the keys that were not looked up: beyond 16 MB, or because there was too much
+    /// to do.
+    async fn batch<T: Table>(&self, keys: Vec<Item>) -> Result<(Vec<Item>, Vec<Item>), Error> {
+        let (call, table) = (Call::new(self, T::NAME, "get all"), self.table_name(T::NAME));
+        let keys = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
+        let keys = keys.map_err(|error| Error::Rejected(Box::new(error)))?;
+        let request = self.client().batch_get_item().request_items(&table, keys);
+        let request = request.return_consumed_capacity(ReturnConsumedCapacity::Indexes);
+        let output = request.send().await.map_err(|failed| call.failed(not_applied(failed)))?;
+        let units = output.consumed_capacity().iter().map(|table| capacity(Some(table))).sum();
+        call.done(Units::read(units));
+        let items = output.responses.and_then(|mut tables| tables.remove(&table)).unwrap_or_default();
+        let unprocessed = output.unprocessed_keys.and_then(|mut tables| tables.remove(&table));
+        Ok((items, unprocessed.map_or_else(Vec::new, |table| table.keys)))
     }
 
     /// Writes a record, whatever was there.

@@ -8,7 +8,6 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use futures::future::join_all;
 use tracing::{error, warn};
 
 use crate::clock::Timestamp;
@@ -47,10 +46,10 @@ const EXPIRY_EVERY: Duration = Duration::from_secs(60);
 const OLDEST_EVERY: Duration = Duration::from_secs(60);
 
 /// As many rows are read at once.
-const ROWS: u32 = 25;
+const ROWS: u32 = 50;
 
 /// Frames that are taken in one transaction: with more, one that fails costs too much to do again.
-const TAKEN_TOGETHER: usize = 25;
+pub(super) const TAKEN_TOGETHER: usize = 48;
 
 /// Dead letters of a lane within an hour: a peer that sends nothing else must not fill the store.
 const DEAD_MAX: u32 = 1_000;
@@ -114,6 +113,8 @@ struct Hearing {
     known: Option<Option<InLane>>,
     ack_at: Option<Timestamp>,
     unanswered: u32,
+    /// The sender was told that there is no room, and sends nothing until it hears otherwise.
+    full: bool,
     refused: Vec<(u64, Reason)>,
     /// Dead letters of an hour, and when it began.
     dead: (Timestamp, u32),
@@ -140,6 +141,7 @@ impl Peer {
             known: None,
             ack_at: None,
             unanswered: 0,
+            full: false,
             refused: Vec::new(),
             dead: (START, 0),
         };
@@ -468,17 +470,17 @@ impl<S: Store> Engine<S> {
                 Written::Done => {
                     self.joined(&change);
                     self.count_taken(now, from, &batch, &change, dropped);
-                    change.envelopes.iter().for_each(|(kept, _)| self.here.recent.put(kept));
+                    let sound = batch.frames.iter().filter_map(|(_, inspected)| inspected.as_ref().ok());
+                    let taken: Vec<_> = sound.map(|(sealed, path)| (sealed, path.as_slice())).collect();
+                    let here = change.joining.iter().find(|joining| joining.out == Out::Here);
+                    here.into_iter().for_each(|joining| self.here.hold_joined(joining, &taken));
                     return Ok(true);
                 }
                 Written::Passed => return Ok(false),
                 // It came by another way before, and others of them may have.
                 Written::Known(_) => {
-                    for (kept, _) in &change.envelopes {
-                        if self.store.kept(&kept.id).await?.is_some() {
-                            known_ids.insert(kept.id.clone());
-                        }
-                    }
+                    let ids: Vec<_> = change.envelopes.iter().map(|(kept, _)| kept.id.clone()).collect();
+                    known_ids.extend(self.store.kept_all(&ids).await?.into_keys());
                 }
                 Written::Moved => self.look(),
             }
@@ -610,7 +612,7 @@ impl<S: Store> Engine<S> {
             }
             for hearing in peer.from.iter_mut().flatten() {
                 let due = hearing.ack_at.is_some_and(|at| now >= at) || hearing.unanswered >= ACK_FRAMES;
-                if due || greet {
+                if due || greet || hearing.full && room > 0 {
                     let ack = hearing.answer(&self.store, &name, room).await?;
                     self.outgoing.extend(ack.map(|ack| (name.clone(), Frame::Ack(ack))));
                 }
@@ -754,7 +756,7 @@ impl Hearing {
     /// Where we stand, if we have heard of this lane.
     async fn answer<S: Store>(&mut self, store: &S, from: &BotName, room: u16) -> Result<Option<Ack>, Error> {
         let Some(known) = self.read(store, from).await? else { return Ok(None) };
-        (self.ack_at, self.unanswered) = (None, 0);
+        (self.ack_at, self.unanswered, self.full) = (None, 0, room == 0);
         let refused = std::mem::take(&mut self.refused);
         let InLane { epoch, expected, chain } = known;
         Ok(Some(Ack { lane: self.lane, epoch, expected, chain, room, refused }))
@@ -874,16 +876,14 @@ impl Sending {
                 flight.settle(now, first, spread);
                 self.note_at.get_or_insert(now.plus(NOTE_AFTER));
             }
-            let kept =
-                join_all(rows.iter().map(|row| async {
-                    if row.skip.is_some() { Ok(None) } else { store.kept(&row.id).await }
-                }));
-            for (row, kept) in rows.iter().zip(kept.await) {
+            let ids: Vec<_> = rows.iter().filter(|row| row.skip.is_none()).map(|row| row.id.clone()).collect();
+            let kept = store.kept_all(&ids).await?;
+            for row in &rows {
                 if row.number != flight.next() || flight.free() == 0 {
                     break 'sending;
                 }
-                let kept = kept?.filter(|kept| kept.until > now);
-                let kept = kept.ok_or(row.skip.unwrap_or(Reason::Expired));
+                let kept = kept.get(&row.id).filter(|kept| row.skip.is_none() && kept.until > now);
+                let kept = kept.cloned().ok_or(row.skip.unwrap_or(Reason::Expired));
                 let content = match kept {
                     Err(reason) => Content::Skip(reason),
                     Ok(mut kept) => {
@@ -953,6 +953,7 @@ mod tests {
     use crate::relay::name::{Chain, EnvelopeId, Pattern};
     use crate::relay::routes::Link;
     use crate::relay::routes::tests::lonely;
+    use crate::relay::run::Acted;
     use crate::relay::store::{TABLES, Tables};
 
     fn name(text: &str) -> BotName {
@@ -1121,6 +1122,29 @@ mod tests {
         hear(&mut engine, old.until, 0, &sent(&old, &["laptop"]));
         let records = engine.store().records().clone();
         assert_eq!((records.dead.len(), records.envelopes.len(), records.ins.len()), (0, 0, 1));
+    }
+
+    #[test]
+    fn a_sender_without_room_is_told_as_soon_as_there_is_some() {
+        let mut engine = hub();
+        engine.routes.waiting.here = 1;
+        let (now, good) = (Timestamp::from_seconds(1_800_000_000), envelope("laptop", "good"));
+        let tick = |engine: &mut Engine<Model>| {
+            engine.tick(now).now_or_never().unwrap().unwrap();
+            let frames = engine.outgoing().into_iter();
+            let room = |(_, frame)| if let Frame::Ack(ack) = frame { Some(ack.room.to_string()) } else { None };
+            frames.filter_map(room).collect::<Vec<_>>().join(" ")
+        };
+        tick(&mut engine);
+        hear(&mut engine, now, 0, &sent(&good, &["laptop"]));
+        engine.connected();
+        assert_eq!(tick(&mut engine), "0");
+        assert_eq!(tick(&mut engine), "", "it is told once");
+        let works = engine.work(now).now_or_never().unwrap().unwrap();
+        let done: Vec<_> = works.into_iter().map(|work| (work, Acted::default())).collect();
+        engine.done(now, &done).now_or_never().unwrap().unwrap();
+        assert_eq!(tick(&mut engine), "1");
+        assert_eq!(tick(&mut engine), "");
     }
 
     #[test]

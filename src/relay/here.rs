@@ -5,7 +5,7 @@
 //!
 //! Measurements for ourselves alone have no row: the next one tells more than one that was kept.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tracing::{error, warn};
@@ -22,7 +22,7 @@ use crate::relay::name::{BotName, EnvelopeId, Topic};
 use crate::relay::publish::{Onward, Refused, TRIES_MAX, kept};
 use crate::relay::rules::state::StateRecord;
 use crate::relay::run::Acted;
-use crate::relay::store::{Change, Dead, Kept, Note, Out, Row, Step, Store, Written, joining};
+use crate::relay::store::{Change, Dead, Joining, Kept, Note, Out, Row, Step, Store, Written, joining};
 
 /// How long an envelope waits after each failure; after the last one it is a dead letter. A minute and a half
 /// outlasts what usually passes by itself.
@@ -35,14 +35,11 @@ pub const ASIDE_MAX: usize = 64;
 /// As many rows are held: behind those that wait, others are looked for.
 const HELD_MAX: usize = 1_000;
 
-/// Two windows of a peer, of 16 KiB each at most.
-const RECENT_MAX: usize = 256;
-
 /// As many rows are read at once.
 const ROWS: u32 = 50;
 
 /// Envelopes that are acted upon one after the other and end together: their end is one write to the disk.
-const WORK_TOGETHER: usize = 25;
+const WORK_TOGETHER: usize = 50;
 
 const NOTE_AFTER: Duration = Duration::from_secs(1);
 
@@ -102,36 +99,12 @@ impl Work {
     }
 }
 
-/// Envelopes that were taken in a moment ago: they are acted upon next, and need not be read.
-#[derive(Default)]
-pub(super) struct Recent {
-    kept: BTreeMap<EnvelopeId, Kept>,
-    order: VecDeque<EnvelopeId>,
-}
-
-impl Recent {
-    pub fn put(&mut self, kept: &Kept) {
-        self.kept.insert(kept.id.clone(), kept.clone());
-        self.order.push_back(kept.id.clone());
-        if self.order.len() > RECENT_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.kept.remove(&oldest);
-        }
-    }
-
-    fn take(&mut self, id: &EnvelopeId) -> Option<Kept> {
-        self.kept.remove(id)
-    }
-}
-
 /// What is known of our own queue.
 pub(super) struct Here {
     pub known: Option<OutLane>,
     pub look_at: Timestamp,
     held: BTreeMap<u64, Work>,
     measured: BTreeMap<u64, Work>,
-    pub recent: Recent,
     /// Rows below it are held, or gone.
     loaded: u64,
     /// Rows below it were there when we first looked.
@@ -147,7 +120,6 @@ impl Default for Here {
             look_at: Timestamp::from_millis(0),
             held: BTreeMap::new(),
             measured: BTreeMap::new(),
-            recent: Recent::default(),
             loaded: 0,
             began_below: 0,
             looked: false,
@@ -189,6 +161,22 @@ impl Here {
                 self.settle(now);
             }
             Place::Memory(number) => drop(self.measured.remove(&number)),
+        }
+    }
+
+    /// Holds what was written into the queue a moment ago, so that it need not be read: unless something before it is
+    /// still to be read, or there is no room.
+    pub fn hold_joined(&mut self, joining: &Joining, taken: &[(&Sealed, &[BotName])]) {
+        let rows = joining.rows();
+        let first = rows.first().map_or(0, |(row, _)| row.number);
+        if first != self.loaded || self.held.len() + rows.len() > HELD_MAX {
+            return;
+        }
+        for (Row { number, id, tries, due, .. }, _) in rows {
+            let Some((sealed, path)) = taken.iter().find(|(sealed, _)| sealed.envelope().id == id) else { return };
+            let (place, sealed, path) = (Place::Row(number), (*sealed).clone(), path.to_vec());
+            self.held.insert(number, Work { place, sealed, path, tries, perhaps_done: false, due });
+            self.loaded = number + 1;
         }
     }
 
@@ -293,20 +281,18 @@ impl<S: Store> Engine<S> {
             self.here.settle(now);
             return Ok(false);
         }
+        let ids: Vec<_> = rows.iter().map(|row| row.id.clone()).collect();
+        let kept = self.store.kept_all(&ids).await?;
         for row in rows {
-            let number = row.number;
-            self.hold(now, row).await?;
+            let (number, kept) = (row.number, kept.get(&row.id).cloned());
+            self.hold(now, row, kept).await?;
             self.here.loaded = self.here.loaded.max(number + 1);
         }
         Ok(true)
     }
 
-    async fn hold(&mut self, now: Timestamp, row: Row) -> Result<(), Error> {
+    async fn hold(&mut self, now: Timestamp, row: Row, kept: Option<Kept>) -> Result<(), Error> {
         let Row { number, id, tries, due, .. } = row;
-        let kept = match self.here.recent.take(&id) {
-            Some(kept) => Some(kept),
-            None => self.store.kept(&id).await?,
-        };
         let Some(kept) = kept else { return self.end(now, Place::Row(number), Vec::new()).await };
         match Sealed::open(kept.text.clone()) {
             Ok(sealed) => {

@@ -223,7 +223,10 @@ impl Store for Model {
         })
     }
 
-    async fn kept(&self, id: &EnvelopeId) -> Result<Option<Kept>, Error> {
-        self.read(|records| records.envelopes.get(id).cloned())
+    async fn kept_all(&self, ids: &[EnvelopeId]) -> Result<BTreeMap<EnvelopeId, Kept>, Error> {
+        let found = |records: &Records| {
+            ids.iter().filter_map(|id| Some((id.clone(), records.envelopes.get(id)?.clone()))).collect()
+        };
+        self.read(found)
     }
 }

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use crate::clock::{Clock, Timestamp};
 use crate::dynamo::Error;
 use crate::relay::counts::What;
-use crate::relay::engine::Engine;
+use crate::relay::engine::{Engine, TAKEN_TOGETHER};
 use crate::relay::envelope::Sealed;
 use crate::relay::here::{MEASURED_MAX, Work};
 use crate::relay::publish::Draft;
@@ -130,6 +130,7 @@ pub async fn run<S: Store>(
     let mut acting: Option<Acting> = None;
     let mut told_at = Timestamp::from_millis(0);
     while !shutdown.is_cancelled() {
+        fresh.tell(&mut engine, clock.now());
         let mut wake = match turn(&mut engine, &clock, &mut actor, &mut acting).await {
             Ok(at) => at.since(clock.now()),
             Err(error) => {
@@ -156,9 +157,10 @@ pub async fn run<S: Store>(
                 None => std::future::pending().await,
             }
         };
+        // What is here is acted upon before more is taken: a queue that grows helps nobody.
         let outcome = tokio::select! {
+            biased;
             () = shutdown.cancelled() => break,
-            Some(arrival) = lines.incoming.recv() => hear(&mut engine, &clock, &mut lines, arrival).await,
             results = acted => {
                 let (now, since) = (clock.now(), acting.take().map(|acting| acting.since));
                 let took = since.map_or(0, |since| now.since(since).as_millis());
@@ -166,7 +168,8 @@ pub async fn run<S: Store>(
                 engine.counts.add(What::HandleMillis, "here", "", took);
                 finish(&mut engine, now, results).await
             }
-            () = fresh.there.notified() => { fresh.tell(&mut engine, clock.now()); Ok(()) }
+            Some(arrival) = lines.incoming.recv() => hear(&mut engine, &clock, &mut lines, arrival).await,
+            () = fresh.there.notified() => Ok(()),
             () = sleep(wake) => Ok(()),
         };
         if let Err(error) = outcome {
@@ -205,7 +208,8 @@ async fn turn<S: Store>(
     Ok(wake_at)
 }
 
-/// Hears all that has arrived, as far as it goes without waiting: their acknowledgements go together.
+/// Hears what has arrived, as far as it goes without waiting and one transaction holds it: what is taken is
+/// acknowledged before more is, so that its sender need not wait.
 async fn hear<S: Store>(
     engine: &mut Engine<S>,
     clock: &Clock,
@@ -225,7 +229,7 @@ async fn hear<S: Store>(
             Arrival::Unreadable(peer) => engine.unreadable(&peer),
             Arrival::Stranger => engine.stranger(),
         }
-        next = lines.incoming.try_recv().ok();
+        next = if frames.len() < TAKEN_TOGETHER { lines.incoming.try_recv().ok() } else { None };
     }
     engine.hear_all(clock.now(), frames).await
 }

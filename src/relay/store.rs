@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::slice;
 
 use serde::{Deserialize, Serialize};
 
@@ -245,7 +246,14 @@ pub trait Store: Send + Sync {
     ) -> impl Future<Output = Result<Option<InLane>, Error>> + Send;
     /// Rows of a queue in order, from a number on.
     fn rows(&self, out: &Out, from: u64, limit: u32) -> impl Future<Output = Result<Vec<Row>, Error>> + Send;
-    fn kept(&self, id: &EnvelopeId) -> impl Future<Output = Result<Option<Kept>, Error>> + Send;
+    /// Those of the envelopes that are there.
+    fn kept_all(
+        &self,
+        ids: &[EnvelopeId],
+    ) -> impl Future<Output = Result<BTreeMap<EnvelopeId, Kept>, Error>> + Send;
+    fn kept(&self, id: &EnvelopeId) -> impl Future<Output = Result<Option<Kept>, Error>> + Send {
+        async move { Ok(self.kept_all(slice::from_ref(id)).await?.remove(id)) }
+    }
 }
 
 /// One record of `relay_envelopes`: an envelope, and the memory that it was here.
@@ -672,8 +680,8 @@ impl Store for Tables {
         Ok(self.0.query_first(query, limit).await?.into_iter().map(row).collect())
     }
 
-    async fn kept(&self, id: &EnvelopeId) -> Result<Option<Kept>, Error> {
-        let found = self.0.get::<EnvelopeRecord>(id.to_string()).await?;
+    async fn kept_all(&self, ids: &[EnvelopeId]) -> Result<BTreeMap<EnvelopeId, Kept>, Error> {
+        let found = self.0.get_all::<EnvelopeRecord>(ids.iter().map(EnvelopeId::to_string)).await?;
         let kept = |record: EnvelopeRecord| Kept {
             id: record.id,
             text: record.text,
@@ -682,7 +690,7 @@ impl Store for Tables {
             at: Timestamp::from_millis(record.made_at),
             until: Timestamp::from_millis(record.until),
         };
-        Ok(found.map(kept))
+        Ok(found.into_iter().map(|record| (record.id.clone(), kept(record))).collect())
     }
 }
 

@@ -378,7 +378,7 @@ async fn what_amazon_refuses_is_told_in_our_words() {
 #[tokio::test]
 async fn a_permission_that_is_missing_is_named_before_it_is_needed() {
     let discord = Discord::start().await;
-    for operation in ["GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query"] {
+    for operation in ["GetItem", "BatchGetItem", "PutItem", "UpdateItem", "DeleteItem", "Query"] {
         let endpoint = Endpoint::with(&tables::all()).await;
         endpoint.refuse(operation, "AccessDeniedException", "User: x is not authorized");
         let told = doctor(&endpoint, &discord).await;

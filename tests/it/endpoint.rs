@@ -24,6 +24,7 @@ pub const REGION: &str = "us-east-1";
 
 /// What an engine of this kind answers to. DynamoDB Local does not know backups either.
 const OPERATIONS: &[&str] = &[
+    "BatchGetItem",
     "CreateTable",
     "DeleteItem",
     "DescribeTable",

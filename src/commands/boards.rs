@@ -82,30 +82,15 @@ pub async fn through_cache(
     if let Some(board) = boards.fresh(&part, now) {
         return Ok(board);
     }
+    let unwritten = services.state::<Counts>().unwritten(&part.0, now);
     let (rows, units) = measured(read).await;
     let mut rows = rows?;
-    for unwritten in services.state::<Counts>().unwritten_rows(&part.0) {
-        if part.1 <= unwritten.slot && unwritten.slot < part.2 {
-            add(&mut rows, unwritten);
-        }
-    }
+    unwritten.within(|slot| part.1.as_str() <= slot && slot < part.2.as_str()).complete(&mut rows);
     // A second for each unit, so that reading boards never costs more than one unit a second.
     let fresh_for = Duration::from_secs_f64(units.read).clamp(FRESH_FOR, FRESH_FOR_MAX);
     let board = Board { rows: Arc::new(rows), read_at: now, fresh_for };
     boards.keep(part, &board);
     Ok(board)
-}
-
-/// Adds the numbers of a row to the one with its slot.
-fn add(rows: &mut Vec<Tally>, more: Tally) {
-    match rows.iter_mut().find(|row| row.slot == more.slot) {
-        Some(row) => {
-            for (name, n) in more.numbers {
-                *row.numbers.entry(name).or_default() += n;
-            }
-        }
-        None => rows.push(more),
-    }
 }
 
 /// Slots of a board from one to before another.

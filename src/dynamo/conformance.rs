@@ -459,7 +459,8 @@ async fn several_are_read_at_once_whatever_their_size(Bench { dynamo, .. }: Benc
     for n in 0..count {
         dynamo.put(&text(&n.to_string(), &long)).await.expect("a put");
     }
-    let found = dynamo.get_all::<Thing>((0..count).map(|n| thing(&n.to_string()).key())).await.expect("a read");
+    let found =
+        dynamo.get_all::<Thing>((0..count).map(|n| thing(&n.to_string()).key())).await.expect("a read");
     let keys: BTreeSet<_> = found.into_iter().map(|thing| thing.key).collect();
     assert_eq!(keys.len(), count);
 }

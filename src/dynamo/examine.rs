@@ -225,7 +225,8 @@ impl Dynamo {
         let key = || Some(scratch(table));
         let get = client.get_item().table_name(&name).set_key(key()).consistent_read(true);
         let keys = KeysAndAttributes::builder().keys(scratch(table)).consistent_read(true).build();
-        let batch = client.batch_get_item().request_items(&name, keys.expect("all that is required is given"));
+        let batch =
+            client.batch_get_item().request_items(&name, keys.expect("all that is required is given"));
         let put = client.put_item().table_name(&name).set_item(key()).condition_expression(NEVER);
         let update = client.update_item().table_name(&name).set_key(key()).condition_expression(NEVER);
         let delete = client.delete_item().table_name(&name).set_key(key()).condition_expression(NEVER);

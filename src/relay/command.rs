@@ -356,7 +356,7 @@ fn traced(id: &EnvelopeId, found: &Trace) -> String {
             (Out::Link(..), None, true) => "acknowledged".to_owned(),
             (Out::Link(..), None, false) => "waits, or is on its way".to_owned(),
         };
-        let _ = writeln!(text, "  {} number {}: {state}", passage.out.name(), passage.number);
+        let _ = writeln!(text, "  {} number {}: {state}", passage.out.name(), passage.row.number);
     }
     for record in &found.dead {
         let _ = writeln!(text, "  dead letter  {}", dead_line(record));

@@ -1,7 +1,7 @@
 //! What operators ask and do, over the store alone: how links stand, what waits, what is dead and why, where an
 //! envelope went; and to try again, or to take away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -14,7 +14,8 @@ use crate::relay::name::{BotName, Chain, EnvelopeId, Topic};
 use crate::relay::publish::{Draft, Published, Refused, TRIES_MAX, kept, publish};
 use crate::relay::routes::Routes;
 use crate::relay::store::{
-    Change, DeadRecord, LinkRecord, Note, Out, OutboxRecord, Row, Step, Store, Tables, Written, joining,
+    Change, DeadRecord, LinkRecord, Note, Out, OutboxRecord, Row, RowId, Step, Store, Tables, Written,
+    joining,
 };
 
 /// Dead letters of one lane that are looked at: beyond them nobody reads one by one.
@@ -119,7 +120,7 @@ pub struct Trace {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Passage {
     pub out: Out,
-    pub number: u64,
+    pub row: RowId,
     /// The peer has it; or, here, it was acted upon.
     pub settled: bool,
     pub tries: u32,
@@ -180,7 +181,7 @@ async fn lane_status(tables: &Tables, out: &Out) -> Result<LaneStatus, Error> {
     {
         status.oldest = tables.kept(&first.id).await?.map(|kept| kept.at);
         // Before it all has expired, or was acted upon out of turn.
-        status.acked = status.acked.max(first.number);
+        status.acked = status.acked.max(first.row.number);
     }
     Ok(status)
 }
@@ -189,7 +190,9 @@ async fn lane_status(tables: &Tables, out: &Out) -> Result<LaneStatus, Error> {
 pub async fn queue(tables: &Tables, out: &Out, limit: u32) -> Result<Vec<Waits>, Error> {
     let Some(lane) = tables.out_lane(out).await? else { return Ok(Vec::new()) };
     let mut waiting = Vec::new();
-    for Row { number, id, tries, due, skip, .. } in tables.rows(out, lane.acked, limit).await? {
+    for Row { row: RowId { number, .. }, id, tries, due, skip, .. } in
+        tables.rows(out, lane.acked, limit).await?
+    {
         let kept = tables.kept(&id).await?;
         let sealed = kept.as_ref().and_then(|kept| Sealed::open(kept.text.clone()).ok());
         let envelope = sealed.map(|sealed| sealed.envelope().clone());
@@ -351,14 +354,14 @@ pub async fn again(
 pub async fn drop_one(tables: &Tables, routes: &Routes, id: &EnvelopeId) -> Result<u32, Error> {
     let mut gone = 0;
     for passage in passages(tables, routes, id).await?.into_iter().filter(|passage| !passage.settled) {
-        let Passage { out, number, .. } = passage;
+        let Passage { out, row, .. } = passage;
         gone += u32::from(match &out {
             Out::Here => {
-                let change = Change { step: Some(Step::Done(vec![number])), ..Change::default() };
+                let change = Change { step: Some(Step::Done(vec![row])), ..Change::default() };
                 tables.write(&change).await? == Written::Done
             }
             // Its number stays, so that nothing waits for it.
-            Out::Link(..) => tables.note(&Note::Skip { out, number, reason: Reason::Dropped }).await?,
+            Out::Link(..) => tables.note(&Note::Skip { out, row, reason: Reason::Dropped }).await?,
         });
     }
     for dead in dead_of(tables, routes, id).await? {
@@ -376,9 +379,9 @@ pub async fn drop_peer(tables: &Tables, peer: &BotName) -> Result<u64, Error> {
         let mut from = tables.out_lane(&out).await?.map_or(0, |lane| lane.acked);
         loop {
             let rows = tables.rows(&out, from, ROWS).await?;
-            let Some(last) = rows.last().map(|row| row.number) else { break };
-            for row in &rows {
-                tables.forget_row(&out, row.number).await?;
+            let Some(last) = rows.last().map(|row| row.row.number) else { break };
+            for first in rows.iter().map(|row| row.row.first).collect::<BTreeSet<_>>() {
+                tables.0.delete::<OutboxRecord>((out.name(), first)).await?;
             }
             gone += rows.len() as u64;
             from = last + 1;
@@ -419,23 +422,17 @@ async fn passages(tables: &Tables, routes: &Routes, id: &EnvelopeId) -> Result<V
         let (mut from, mut read) = (lane.next.saturating_sub(ROWS_MAX as u64), 0);
         while read < ROWS_MAX {
             let rows = tables.rows(&out, from, ROWS).await?;
-            let Some(last) = rows.last().map(|row| row.number) else { break };
+            let Some(last) = rows.last().map(|row| row.row.number) else { break };
             read += rows.len();
             from = last + 1;
             for row in rows.into_iter().filter(|row| row.id == *id) {
-                let Row { number, tries, skip, .. } = row;
-                let settled = out != Out::Here && number < lane.acked;
-                found.push(Passage { out: out.clone(), number, settled, tries, skip });
+                let Row { row, tries, skip, .. } = row;
+                let settled = out != Out::Here && row.number < lane.acked;
+                found.push(Passage { out: out.clone(), row, settled, tries, skip });
             }
         }
     }
     Ok(found)
-}
-
-impl Tables {
-    async fn forget_row(&self, out: &Out, number: u64) -> Result<(), Error> {
-        self.0.delete::<OutboxRecord>((out.name(), number)).await.map(|_| ())
-    }
 }
 
 #[cfg(test)]
@@ -503,7 +500,8 @@ mod tests {
             signature: None,
             path: Vec::new(),
         };
-        let died = Change { step: Some(Step::Done(vec![0])), dead: vec![dead], ..Change::default() };
+        let row = RowId { number: 0, first: 0, count: 1 };
+        let died = Change { step: Some(Step::Done(vec![row])), dead: vec![dead], ..Change::default() };
         assert_eq!(tables.write(&died).await.unwrap(), Written::Done);
         assert_eq!(super::dead(&tables, &routes, None, 10).await.unwrap().len(), 1);
         let tried = retry(&tables, &routes, NOW, &id).await.unwrap();

@@ -802,7 +802,7 @@ impl Sending {
             ours = Some(lane.chain.clone());
         } else if ours.is_none() && (flight.acked + 1..lane.next).contains(&ack.expected) {
             let row = store.rows(&self.out, ack.expected, 1).await?.into_iter().next();
-            ours = row.filter(|row| row.number == ack.expected).map(|row| row.before);
+            ours = row.filter(|row| row.row.number == ack.expected).map(|row| row.before);
         }
         match weigh(&lane, flight.acked, ack, ours.as_ref()) {
             Weighed::Old => {}
@@ -835,7 +835,7 @@ impl Sending {
             return Ok(());
         }
         let first = store.rows(&self.out, lane.acked, 1).await?.into_iter().next();
-        let first = first.map_or(lane.next, |row| row.number);
+        let first = first.map_or(lane.next, |row| row.row.number);
         if first > lane.acked {
             lane.acked = first;
             flight.settle(now, first, 1.0);
@@ -866,7 +866,7 @@ impl Sending {
         'sending: while flight.free() > 0 && flight.next() < lane.next {
             let limit = ROWS.min(u32::try_from(flight.free()).unwrap_or(ROWS));
             let rows = store.rows(&self.out, flight.next(), limit).await?;
-            let first = rows.first().map_or(lane.next, |row| row.number);
+            let first = rows.first().map_or(lane.next, |row| row.row.number);
             if first > flight.next() {
                 // What lies between has expired. What is before it must be settled first.
                 if !flight.is_empty() {
@@ -876,10 +876,11 @@ impl Sending {
                 flight.settle(now, first, spread);
                 self.note_at.get_or_insert(now.plus(NOTE_AFTER));
             }
-            let ids: Vec<_> = rows.iter().filter(|row| row.skip.is_none()).map(|row| row.id.clone()).collect();
+            let ids: Vec<_> =
+                rows.iter().filter(|row| row.skip.is_none()).map(|row| row.id.clone()).collect();
             let kept = store.kept_all(&ids).await?;
             for row in &rows {
-                if row.number != flight.next() || flight.free() == 0 {
+                if row.row.number != flight.next() || flight.free() == 0 {
                     break 'sending;
                 }
                 let kept = kept.get(&row.id).filter(|kept| row.skip.is_none() && kept.until > now);
@@ -895,7 +896,7 @@ impl Sending {
                 let bytes = if let Content::Envelope { text, .. } = &content { text.len() } else { 0 };
                 flight.push(now, row.before.clone(), bytes, spread);
                 let (epoch, base) = (lane.epoch, flight.acked);
-                let (number, before, id) = (row.number, row.before.clone(), row.id.clone());
+                let (number, before, id) = (row.row.number, row.before.clone(), row.id.clone());
                 frames.push(Data { lane: self.lane, epoch, base, number, before, id, content });
             }
         }
@@ -1132,7 +1133,8 @@ mod tests {
         let tick = |engine: &mut Engine<Model>| {
             engine.tick(now).now_or_never().unwrap().unwrap();
             let frames = engine.outgoing().into_iter();
-            let room = |(_, frame)| if let Frame::Ack(ack) = frame { Some(ack.room.to_string()) } else { None };
+            let room =
+                |(_, frame)| if let Frame::Ack(ack) = frame { Some(ack.room.to_string()) } else { None };
             frames.filter_map(room).collect::<Vec<_>>().join(" ")
         };
         tick(&mut engine);

@@ -22,7 +22,9 @@ use crate::relay::name::{BotName, EnvelopeId, Topic};
 use crate::relay::publish::{Onward, Refused, TRIES_MAX, kept};
 use crate::relay::rules::state::StateRecord;
 use crate::relay::run::Acted;
-use crate::relay::store::{Change, Dead, Joining, Kept, Note, Out, Row, Step, Store, Written, joining};
+use crate::relay::store::{
+    Change, Dead, Joining, Kept, Note, Out, ROWS_TOGETHER, Row, RowId, Step, Store, Written, joining,
+};
 
 /// How long an envelope waits after each failure; after the last one it is a dead letter. A minute and a half
 /// outlasts what usually passes by itself.
@@ -39,7 +41,7 @@ const HELD_MAX: usize = 1_000;
 const ROWS: u32 = 50;
 
 /// Envelopes that are acted upon one after the other and end together: their end is one write to the disk.
-const WORK_TOGETHER: usize = 50;
+const WORK_TOGETHER: usize = 2 * ROWS_TOGETHER;
 
 const NOTE_AFTER: Duration = Duration::from_secs(1);
 
@@ -50,7 +52,7 @@ pub const MEASURED_MAX: usize = 1_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// In the store.
-    Row(u64),
+    Row(RowId),
     /// In this process only.
     Memory(u64),
 }
@@ -73,9 +75,9 @@ pub struct Work {
 type Stream = (BotName, Topic, Scope);
 
 impl Work {
-    fn row(&self) -> Option<u64> {
+    fn row(&self) -> Option<RowId> {
         match self.place {
-            Place::Row(number) => Some(number),
+            Place::Row(row) => Some(row),
             Place::Memory(_) => None,
         }
     }
@@ -156,8 +158,8 @@ impl Here {
 
     fn gone(&mut self, now: Timestamp, place: Place) {
         match place {
-            Place::Row(number) => {
-                self.held.remove(&number);
+            Place::Row(row) => {
+                self.held.remove(&row.number);
                 self.settle(now);
             }
             Place::Memory(number) => drop(self.measured.remove(&number)),
@@ -168,15 +170,17 @@ impl Here {
     /// still to be read, or there is no room.
     pub fn hold_joined(&mut self, joining: &Joining, taken: &[(&Sealed, &[BotName])]) {
         let rows = joining.rows();
-        let first = rows.first().map_or(0, |(row, _)| row.number);
+        let first = rows.first().map_or(0, |row| row.row.number);
         if first != self.loaded || self.held.len() + rows.len() > HELD_MAX {
             return;
         }
-        for (Row { number, id, tries, due, .. }, _) in rows {
-            let Some((sealed, path)) = taken.iter().find(|(sealed, _)| sealed.envelope().id == id) else { return };
-            let (place, sealed, path) = (Place::Row(number), (*sealed).clone(), path.to_vec());
-            self.held.insert(number, Work { place, sealed, path, tries, perhaps_done: false, due });
-            self.loaded = number + 1;
+        for Row { row, id, tries, due, .. } in rows {
+            let Some((sealed, path)) = taken.iter().find(|(sealed, _)| sealed.envelope().id == id) else {
+                return;
+            };
+            let (place, sealed, path) = (Place::Row(row), (*sealed).clone(), path.to_vec());
+            self.held.insert(row.number, Work { place, sealed, path, tries, perhaps_done: false, due });
+            self.loaded = row.number + 1;
         }
     }
 
@@ -211,10 +215,15 @@ impl Here {
                 continue;
             }
             if work.due <= now {
-                ready.push(work.clone());
-                if ready.len() >= most {
+                let (last, row) = (ready.last().and_then(Work::row), work.row());
+                let begins = row.filter(|row| last.is_some_and(|last| last.first != row.first));
+                // A record that is done whole is one write, and leaves nothing.
+                if ready.len() >= most
+                    || begins.is_some_and(|row| ready.len() as u64 + row.count > most as u64)
+                {
                     break;
                 }
+                ready.push(work.clone());
                 continue;
             }
             aside.insert(stream);
@@ -284,7 +293,7 @@ impl<S: Store> Engine<S> {
         let ids: Vec<_> = rows.iter().map(|row| row.id.clone()).collect();
         let kept = self.store.kept_all(&ids).await?;
         for row in rows {
-            let (number, kept) = (row.number, kept.get(&row.id).cloned());
+            let (number, kept) = (row.row.number, kept.get(&row.id).cloned());
             self.hold(now, row, kept).await?;
             self.here.loaded = self.here.loaded.max(number + 1);
         }
@@ -292,29 +301,29 @@ impl<S: Store> Engine<S> {
     }
 
     async fn hold(&mut self, now: Timestamp, row: Row, kept: Option<Kept>) -> Result<(), Error> {
-        let Row { number, id, tries, due, .. } = row;
-        let Some(kept) = kept else { return self.end(now, Place::Row(number), Vec::new()).await };
+        let Row { row, id, tries, due, .. } = row;
+        let Some(kept) = kept else { return self.end(now, Place::Row(row), Vec::new()).await };
         match Sealed::open(kept.text.clone()) {
             Ok(sealed) => {
                 let sealed = sealed.with_signature(kept.signature);
-                let perhaps_done = tries > 0 || number < self.here.began_below;
-                let (place, path) = (Place::Row(number), kept.path);
-                self.here.held.insert(number, Work { place, sealed, path, tries, perhaps_done, due });
+                let perhaps_done = tries > 0 || row.number < self.here.began_below;
+                let (place, path) = (Place::Row(row), kept.path);
+                self.here.held.insert(row.number, Work { place, sealed, path, tries, perhaps_done, due });
                 Ok(())
             }
             Err(why) => {
                 let (lane, reason, detail) = (Out::Here.dead_name(), Reason::Malformed, why.to_string());
                 let Kept { text, signature, path, .. } = kept;
                 let dead = Dead { lane, at: now, id, reason, detail, text: Some(text), signature, path };
-                self.end(now, Place::Row(number), vec![dead]).await
+                self.end(now, Place::Row(row), vec![dead]).await
             }
         }
     }
 
     /// Takes a row away. If it was gone, another process has acted.
     async fn end(&mut self, now: Timestamp, place: Place, dead: Vec<Dead>) -> Result<(), Error> {
-        if let Place::Row(number) = place {
-            let change = Change { step: Some(Step::Done(vec![number])), dead, ..Change::default() };
+        if let Place::Row(row) = place {
+            let change = Change { step: Some(Step::Done(vec![row])), dead, ..Change::default() };
             self.store.write(&change).await?;
         }
         self.here.gone(now, place);
@@ -429,14 +438,14 @@ impl<S: Store> Engine<S> {
     pub async fn failed(&mut self, now: Timestamp, work: &Work, detail: &str) -> Result<(), Error> {
         let tries = work.tries + 1;
         let id = work.sealed.envelope().id.clone();
-        let (Some(number), Some(pause)) = (work.row(), PAUSES.get(work.tries as usize)) else {
+        let (Some(row), Some(pause)) = (work.row(), PAUSES.get(work.tries as usize)) else {
             return self.give_up(now, work, detail).await;
         };
         warn!(%id, tries, detail, "acting on an envelope failed");
         self.counts.add(What::Handled, "here", "again", 1);
         let due = now.plus(*pause);
-        if self.store.note(&Note::Again { number, tries, due }).await? {
-            let held = self.here.held.get_mut(&number);
+        if self.store.note(&Note::Again { row, tries, due }).await? {
+            let held = self.here.held.get_mut(&row.number);
             held.into_iter().for_each(|work| (work.tries, work.perhaps_done, work.due) = (tries, true, due));
         } else {
             self.here.gone(now, work.place);
@@ -472,6 +481,12 @@ mod tests {
         future.now_or_never().expect("the model answers at once").expect("nothing goes wrong")
     }
 
+    impl Work {
+        fn number(&self) -> Option<u64> {
+            self.row().map(|row| row.number)
+        }
+    }
+
     /// A bot without links that has published these topics.
     fn bot(topics: &[&str]) -> Engine<Model> {
         let mut engine = Engine::new(Model::default(), lonely("hub"), false, 1);
@@ -502,7 +517,7 @@ mod tests {
         let (mut seen, mut order) = (0, Vec::new());
         loop {
             let works = at_once(engine.work(NOW));
-            let Some(first) = works.into_iter().find(|work| work.row().is_none()) else { break };
+            let Some(first) = works.into_iter().find(|work| work.number().is_none()) else { break };
             order.push(first.place);
             // One that fails is not tried again, and is no dead letter.
             match seen {
@@ -514,7 +529,7 @@ mod tests {
         assert_eq!(seen, MEASURED_MAX, "the last found no room");
         assert!(order.iter().enumerate().all(|(n, place)| *place == Place::Memory(n as u64)));
         assert_eq!(kept(&engine), before);
-        assert_eq!(next(&mut engine, NOW).unwrap().row(), Some(0));
+        assert_eq!(next(&mut engine, NOW).unwrap().number(), Some(0));
     }
 
     #[test]
@@ -524,14 +539,14 @@ mod tests {
         at_once(engine.failed(NOW, &first, "no"));
         let mut order = Vec::new();
         while let Some(work) = next(&mut engine, NOW) {
-            order.extend(work.row());
+            order.extend(work.number());
             at_once(engine.done(NOW, &[(work, Acted::default())]));
         }
         assert_eq!(order, [1, 3]);
         let later = NOW.plus(PAUSES[0]);
         assert_eq!(engine.work_at(), Some(later));
         while let Some(work) = next(&mut engine, later) {
-            order.extend(work.row());
+            order.extend(work.number());
             at_once(engine.done(later, &[(work, Acted::default())]));
         }
         assert_eq!(order, [1, 3, 0, 2]);
@@ -541,7 +556,7 @@ mod tests {
     fn what_fails_again_and_again_becomes_a_dead_letter() {
         let mut engine = bot(&["a", "a"]);
         let (mut now, mut tries) = (NOW, 0);
-        while let Some(work) = next(&mut engine, now).filter(|work| work.row() == Some(0)) {
+        while let Some(work) = next(&mut engine, now).filter(|work| work.number() == Some(0)) {
             at_once(engine.failed(now, &work, "the channel is gone"));
             (now, tries) = (now.plus(*PAUSES.get(tries).unwrap_or(&Duration::ZERO)), tries + 1);
         }
@@ -552,7 +567,7 @@ mod tests {
             (1, Reason::Failed, "the channel is gone")
         );
         assert!(dead[0].text.is_some());
-        assert_eq!(next(&mut engine, now).unwrap().row(), Some(1), "the next one goes on");
+        assert_eq!(next(&mut engine, now).unwrap().number(), Some(1), "the next one goes on");
     }
 
     #[test]
@@ -583,7 +598,7 @@ mod tests {
         let rows = engine.store().records().rows.len();
         at_once(engine.done(NOW, &done));
         assert_eq!((engine.store().records().rows.len(), rows), (1, 1), "somebody else was first");
-        assert_eq!(next(&mut engine, NOW).unwrap().row(), Some(1));
+        assert_eq!(next(&mut engine, NOW).unwrap().number(), Some(1));
         let dead = engine.store().records().dead.clone();
         assert_eq!(dead.len(), 1);
         assert!(dead[0].detail.contains("rules answer each other"), "{}", dead[0].detail);
@@ -593,9 +608,9 @@ mod tests {
     fn several_end_together_and_one_by_one_where_somebody_else_was_first() {
         let mut engine = bot(&["a", "b", "c", "d", "e"]);
         let works = at_once(engine.work(NOW));
-        assert_eq!(works.iter().filter_map(Work::row).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+        assert_eq!(works.iter().filter_map(Work::number).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
         let answer = |work: &Work| {
-            let answers = vec![Draft::test("x", &format!("answer {:?}", work.row()), NOW)];
+            let answers = vec![Draft::test("x", &format!("answer {:?}", work.number()), NOW)];
             Acted { answers, ..Acted::default() }
         };
         let done: Vec<_> = works.into_iter().map(|work| (work.clone(), answer(&work))).collect();
@@ -604,6 +619,6 @@ mod tests {
         at_once(engine.done(NOW, &done));
         let left = at_once(engine.work(NOW));
         assert_eq!(left.len(), 4, "an answer of each but the one");
-        assert!(left.iter().all(|work| work.row() >= Some(5)));
+        assert!(left.iter().all(|work| work.number() >= Some(5)));
     }
 }

@@ -90,8 +90,8 @@ fn dead() -> Error {
 impl Records {
     fn write(&mut self, change: &Change) -> Written {
         match &change.step {
-            Some(Step::Done(numbers))
-                if numbers.iter().any(|number| !self.rows.contains_key(&(Out::Here, *number))) =>
+            Some(Step::Done(rows))
+                if rows.iter().any(|row| !self.rows.contains_key(&(Out::Here, row.number))) =>
             {
                 return Written::Passed;
             }
@@ -132,9 +132,9 @@ impl Records {
 
     fn apply(&mut self, change: &Change) {
         match &change.step {
-            Some(Step::Done(numbers)) => {
-                for number in numbers {
-                    let row = self.rows.remove(&(Out::Here, *number)).expect("it was there");
+            Some(Step::Done(rows)) => {
+                for row in rows {
+                    let row = self.rows.remove(&(Out::Here, row.number)).expect("it was there");
                     self.acted.push(row.id);
                 }
             }
@@ -157,8 +157,8 @@ impl Records {
         for joining in &change.joining {
             let acked = self.outs.get(&joining.out).map_or(0, |lane| lane.acked);
             self.outs.insert(joining.out.clone(), OutLane { acked, ..joining.after() });
-            for (row, _) in joining.rows() {
-                self.rows.insert((joining.out.clone(), row.number), row);
+            for row in joining.rows() {
+                self.rows.insert((joining.out.clone(), row.row.number), row);
             }
         }
         self.dead.extend(change.dead.iter().cloned());
@@ -187,13 +187,13 @@ impl Records {
                 let lane = self.outs.get_mut(&out).filter(|lane| lane.epoch == old);
                 lane.map(|lane| lane.epoch = new).is_some()
             }
-            Note::Again { number, tries, due } => {
-                let row = self.rows.get_mut(&(Out::Here, number)).filter(|row| row.tries < tries);
+            Note::Again { row, tries, due } => {
+                let row = self.rows.get_mut(&(Out::Here, row.number)).filter(|row| row.tries < tries);
                 row.map(|row| (row.tries, row.due) = (tries, due)).is_some()
             }
             Note::Seen { .. } => true,
-            Note::Skip { out, number, reason } => {
-                self.rows.get_mut(&(out, number)).map(|row| row.skip = Some(reason)).is_some()
+            Note::Skip { out, row, reason } => {
+                self.rows.get_mut(&(out, row.number)).map(|row| row.skip = Some(reason)).is_some()
             }
         }
     }

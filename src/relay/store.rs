@@ -4,7 +4,7 @@
 //! driven over [`Tables`] and, in simulations of whole fleets, over a model of them; a test does the same steps
 //! in both and compares.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::slice;
 
@@ -85,10 +85,24 @@ pub struct Kept {
     pub until: Timestamp,
 }
 
+/// Rows that join a queue together are one record, of at most so many: that stays below 1 KB, the least that a
+/// write costs.
+pub const ROWS_TOGETHER: usize = 24;
+
+/// A row, and the record that it is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RowId {
+    pub number: u64,
+    /// Of the first row in the record.
+    pub first: u64,
+    /// How many rows joined with it, itself among them.
+    pub count: u64,
+}
+
 /// A row of a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    pub number: u64,
+    pub row: RowId,
     pub id: EnvelopeId,
     pub before: Chain,
     pub skip: Option<Reason>,
@@ -121,17 +135,37 @@ impl Joining {
         OutLane { next: lane.next + self.envelopes.len() as u64, chain, ..lane }
     }
 
-    /// The rows that join it, with the ends of their lives.
-    pub(super) fn rows(&self) -> Vec<(Row, Timestamp)> {
-        let OutLane { next, mut chain, .. } = self.before();
-        let mut rows = Vec::new();
-        for (number, (id, until)) in (next..).zip(&self.envelopes) {
-            let after = chain.after(id);
-            let before = std::mem::replace(&mut chain, after);
-            let due = Timestamp::from_millis(0);
-            rows.push((Row { number, id: id.clone(), before, skip: None, tries: 0, due }, *until));
+    /// How many records they are.
+    fn count(&self) -> usize {
+        self.envelopes.len().div_ceil(ROWS_TOGETHER)
+    }
+
+    /// The records that join it.
+    fn records(&self) -> Vec<OutboxRecord> {
+        let OutLane { mut next, mut chain, .. } = self.before();
+        let mut records = Vec::new();
+        for some in self.envelopes.chunks(ROWS_TOGETHER) {
+            let until = some.iter().map(|(_, until)| *until).max().expect("a chunk is not empty");
+            records.push(OutboxRecord {
+                lane: self.out.name(),
+                number: next,
+                ids: some.iter().map(|(id, _)| id.clone()).collect(),
+                before: chain.clone(),
+                gone: BTreeSet::new(),
+                skips: BTreeMap::new(),
+                tries: BTreeMap::new(),
+                due: BTreeMap::new(),
+                expires_at: until.seconds() + KEPT_AFTER_SECONDS,
+            });
+            next += some.len() as u64;
+            chain = some.iter().fold(chain, |chain, (id, _)| chain.after(id));
         }
-        rows
+        records
+    }
+
+    /// The rows that join it.
+    pub(super) fn rows(&self) -> Vec<Row> {
+        self.records().into_iter().flat_map(OutboxRecord::rows).collect()
     }
 }
 
@@ -168,7 +202,7 @@ pub enum Step {
     /// We wait for the first of these numbers.
     Take(Taken),
     /// These rows of our own queue are still there; they go.
-    Done(Vec<u64>),
+    Done(Vec<RowId>),
     /// This dead letter is still there; it goes.
     Revive { lane: String, at: String },
 }
@@ -189,16 +223,25 @@ impl Change {
     fn steps(&self) -> usize {
         match &self.step {
             None => 0,
-            Some(Step::Done(numbers)) => numbers.len(),
+            Some(Step::Done(rows)) => by_record(rows).len(),
             Some(_) => 1,
         }
     }
 
     /// How many writes it is.
     pub fn writes(&self) -> usize {
-        let joining: usize = self.joining.iter().map(|joining| 1 + joining.envelopes.len()).sum();
+        let joining: usize = self.joining.iter().map(|joining| 1 + joining.count()).sum();
         self.steps() + self.envelopes.len() + joining + self.dead.len() + self.states.len()
     }
+}
+
+/// The numbers of rows by the record that they are in: its first number, and how many it has.
+fn by_record(rows: &[RowId]) -> BTreeMap<(u64, u64), BTreeSet<u64>> {
+    let mut records: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for row in rows {
+        records.entry((row.first, row.count)).or_default().insert(row.number);
+    }
+    records
 }
 
 /// What became of a change.
@@ -225,11 +268,11 @@ pub enum Note {
     /// A queue begins another history, with the same numbers.
     Renew { out: Out, old: u64, new: u64 },
     /// Acting on a row failed.
-    Again { number: u64, tries: u32, due: Timestamp },
+    Again { row: RowId, tries: u32, due: Timestamp },
     /// A peer came or went.
     Seen { peer: BotName, up: bool, since: Timestamp },
     /// Nothing is to be sent under this number any more.
-    Skip { out: Out, number: u64, reason: Reason },
+    Skip { out: Out, row: RowId, reason: Reason },
 }
 
 /// Where the relay keeps what it must not lose.
@@ -297,24 +340,56 @@ impl Table for EnvelopeRecord {
     }
 }
 
-/// One record of `relay_outbox`: a row of a queue.
+/// One record of `relay_outbox`: rows of a queue that joined it together.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OutboxRecord {
     pub lane: String,
+    /// Of the first row; the others follow without gaps.
     pub number: u64,
-    pub id: EnvelopeId,
+    pub ids: Vec<EnvelopeId>,
     pub before: Chain,
-    pub skip: Option<Reason>,
-    pub tries: Option<u32>,
-    /// In milliseconds since 1970.
-    pub due: Option<i64>,
+    /// Those that were acted upon while others of the record were not.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty", with = "serde_dynamo::number_set")]
+    pub gone: BTreeSet<u64>,
+    /// Why nothing is to be sent under a number.
+    pub skips: BTreeMap<String, Reason>,
+    /// How often acting on a number has failed, and when to try again, in milliseconds since 1970.
+    pub tries: BTreeMap<String, u32>,
+    pub due: BTreeMap<String, i64>,
     pub expires_at: i64,
 }
 
 impl OutboxRecord {
-    const SKIP: Column<Self, Reason> = Column::new("skip");
-    const TRIES: Column<Self, u32> = Column::new("tries");
-    const DUE: Column<Self, i64> = Column::new("due");
+    const GONE: Column<Self, BTreeSet<u64>> = Column::new("gone");
+    const SKIPS: Column<Self, BTreeMap<String, Reason>> = Column::new("skips");
+    const TRIES: Column<Self, BTreeMap<String, u32>> = Column::new("tries");
+    const DUE: Column<Self, BTreeMap<String, i64>> = Column::new("due");
+
+    /// The number after its last.
+    fn end(&self) -> u64 {
+        self.number + self.ids.len() as u64
+    }
+
+    /// The record and this row in it are still there.
+    fn has(number: u64) -> Condition<Self> {
+        Condition::present().and(Condition::contains(Self::GONE, number).not())
+    }
+
+    /// The rows in it that are still there.
+    fn rows(self) -> Vec<Row> {
+        let Self { number: first, ids, mut before, gone, skips, tries, due, .. } = self;
+        let (count, mut rows) = (ids.len() as u64, Vec::new());
+        for (number, id) in (first..).zip(ids) {
+            let after = before.after(&id);
+            let before = std::mem::replace(&mut before, after);
+            let (key, row) = (number.to_string(), RowId { number, first, count });
+            let (skip, tries) = (skips.get(&key).copied(), tries.get(&key).copied().unwrap_or(0));
+            let due = Timestamp::from_millis(due.get(&key).copied().unwrap_or(0));
+            rows.push(Row { row, id, before, skip, tries, due });
+        }
+        rows.retain(|row| !gone.contains(&row.row.number));
+        rows
+    }
 }
 
 impl Table for OutboxRecord {
@@ -325,9 +400,10 @@ impl Table for OutboxRecord {
         attributes: &[
             ("lane", Privacy::None),
             ("number", Privacy::None),
-            ("id", Privacy::None),
+            ("ids", Privacy::None),
             ("before", Privacy::None),
-            ("skip", Privacy::None),
+            ("gone", Privacy::None),
+            ("skips", Privacy::None),
             ("tries", Privacy::None),
             ("due", Privacy::None),
             ("expires_at", Privacy::None),
@@ -522,9 +598,18 @@ fn transaction(change: &Change) -> (Transaction, Vec<Part>) {
     if let Some(step) = &change.step {
         parts.extend(std::iter::repeat_n(Part::Step, change.steps()));
         transaction = match step {
-            Step::Done(numbers) => numbers.iter().fold(transaction, |transaction, number| {
-                transaction.delete_when::<OutboxRecord>((Out::Here.name(), *number), Condition::present())
-            }),
+            Step::Done(rows) => {
+                by_record(rows).into_iter().fold(transaction, |transaction, (record, numbers)| {
+                    let ((first, count), key) = (record, (Out::Here.name(), record.0));
+                    if (first..first + count).all(|number| numbers.contains(&number)) {
+                        let whole = Condition::present().and(Condition::has(OutboxRecord::GONE).not());
+                        return transaction.delete_when::<OutboxRecord>(key, whole);
+                    }
+                    let there = |update: Update<_>, number: &u64| update.when(OutboxRecord::has(*number));
+                    let update = numbers.iter().fold(Update::new(), there);
+                    transaction.update(key, update.insert_all(OutboxRecord::GONE, numbers))
+                })
+            }
             Step::Revive { lane, at } => {
                 transaction.delete_when::<DeadRecord>((lane.clone(), at.clone()), Condition::present())
             }
@@ -545,12 +630,8 @@ fn transaction(change: &Change) -> (Transaction, Vec<Part>) {
     for joining in &change.joining {
         parts.push(Part::Queue);
         transaction = join(transaction, joining);
-        for (row, until) in joining.rows() {
+        for record in joining.records() {
             parts.push(Part::Queue);
-            let (lane, expires_at) = (joining.out.name(), until.seconds() + KEPT_AFTER_SECONDS);
-            let Row { number, id, before, .. } = row;
-            let (skip, tries, due) = (None, None, None);
-            let record = OutboxRecord { lane, number, id, before, skip, tries, due, expires_at };
             transaction = transaction.put_if_absent(&record);
         }
     }
@@ -594,6 +675,7 @@ fn join(transaction: Transaction, joining: &Joining) -> Transaction {
 impl Store for Tables {
     async fn write(&self, change: &Change) -> Result<Written, Error> {
         let (transaction, parts) = transaction(change);
+        debug_assert_eq!(parts.len(), change.writes(), "a change is counted as it is written");
         Ok(match self.0.transact(transaction).await? {
             Commit::Done => Written::Done,
             Commit::Blocked(at) => match parts[at] {
@@ -608,19 +690,20 @@ impl Store for Tables {
     async fn note(&self, note: &Note) -> Result<bool, Error> {
         let out_epoch = |epoch: u64| Condition::equals(LinkRecord::EPOCH, epoch);
         let (key, update) = match note {
-            Note::Again { number, tries, due } => {
-                let fresh = || Condition::has(OutboxRecord::TRIES).not();
-                let earlier = Condition::less(OutboxRecord::TRIES, *tries);
+            Note::Again { row: RowId { number, first, .. }, tries, due } => {
+                let (entry, key) = (|| OutboxRecord::TRIES.entry(&number.to_string()), number.to_string());
+                let earlier = Condition::less(entry(), *tries);
                 let update = Update::new()
-                    .set(OutboxRecord::TRIES, *tries)
-                    .set(OutboxRecord::DUE, due.millis())
-                    .when(fresh().or(earlier));
-                let updated = self.0.update((Out::Here.name(), *number), update).await?;
-                return Ok(updated.applied().is_some());
+                    .set(entry(), *tries)
+                    .set(OutboxRecord::DUE.entry(&key), due.millis())
+                    .when(OutboxRecord::has(*number))
+                    .when(Condition::has(entry()).not().or(earlier));
+                return Ok(self.0.update((Out::Here.name(), *first), update).await?.applied().is_some());
             }
-            Note::Skip { out, number, reason } => {
-                let update = Update::new().set(OutboxRecord::SKIP, *reason);
-                return Ok(self.0.update((out.name(), *number), update).await?.applied().is_some());
+            Note::Skip { out, row: RowId { number, first, .. }, reason } => {
+                let entry = OutboxRecord::SKIPS.entry(&number.to_string());
+                let update = Update::new().set(entry, *reason).when(OutboxRecord::has(*number));
+                return Ok(self.0.update((out.name(), *first), update).await?.applied().is_some());
             }
             Note::Adopt { peer, lane, epoch, expected } => {
                 let newer =
@@ -668,16 +751,27 @@ impl Store for Tables {
     }
 
     async fn rows(&self, out: &Out, from: u64, limit: u32) -> Result<Vec<Row>, Error> {
-        let query = Query::<OutboxRecord>::of(out.name()).at_least(from);
-        let row = |record: OutboxRecord| Row {
-            number: record.number,
-            id: record.id,
-            before: record.before,
-            skip: record.skip,
-            tries: record.tries.unwrap_or(0),
-            due: Timestamp::from_millis(record.due.unwrap_or(0)),
-        };
-        Ok(self.0.query_first(query, limit).await?.into_iter().map(row).collect())
+        let (limit, lane) = (limit as usize, || Query::<OutboxRecord>::of(out.name()));
+        let (mut rows, mut next, mut begins) = (Vec::new(), from, None);
+        // Rows that joined together are read together; there are as many records as rows only if each came alone.
+        let mut count = limit.div_ceil(ROWS_TOGETHER);
+        while count > 0 {
+            let asked = u32::try_from(count).unwrap_or(u32::MAX);
+            let records = self.0.query_first(lane().at_least(next), asked).await?;
+            begins = begins.or(records.first().map(|record| record.number));
+            next = records.last().map_or(next, OutboxRecord::end);
+            let more = records.len() == count;
+            rows.extend(records.into_iter().flat_map(OutboxRecord::rows));
+            count = if more { limit.saturating_sub(rows.len()) } else { 0 };
+        }
+        if from > 0 && begins != Some(from) {
+            // The record that it is in may begin before it.
+            let earlier = self.0.query_first(lane().less(from).newest_first(), 1).await?;
+            rows.splice(..0, earlier.into_iter().flat_map(OutboxRecord::rows));
+        }
+        rows.retain(|row| row.row.number >= from);
+        rows.truncate(limit);
+        Ok(rows)
     }
 
     async fn kept_all(&self, ids: &[EnvelopeId]) -> Result<BTreeMap<EnvelopeId, Kept>, Error> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::commands::leaderboard::medal;
 use crate::context::{Reply, Result};
-use crate::counts::{self, Counts, Tally};
+use crate::counts::{self, Counts};
 use crate::dynamo::measured;
 
 use super::call::Call;
@@ -61,14 +61,11 @@ pub fn count(call: &Call, key: &str) {
 
 /// How often a memory was recalled, and when last.
 pub async fn of(call: &Call, key: &str) -> Result<(u64, Option<Timestamp>)> {
-    let place = (board(call.server()), slot(key));
-    let row: Option<Tally> = call.dynamo().get_eventually(place.clone()).await?;
-    let (unwritten, newest) = call.services.state::<Counts>().unwritten(&place.0, &place.1, COUNT);
-    let written = row.as_ref().map_or(0, |row| row.number(COUNT));
-    let expires_at = row.and_then(|row| row.expires_at).max(newest);
+    let counts = call.services.state::<Counts>();
+    let row = counts.row(call.dynamo(), (board(call.server()), slot(key))).await?.unwrap_or_default();
     // A row expires a fixed time after its last recall, so that is when it was.
-    let last = expires_at.map(|seconds| Timestamp::from_seconds(seconds).minus(KEPT_FOR));
-    Ok((written + unwritten, last))
+    let last = row.expires_at.map(|seconds| Timestamp::from_seconds(seconds).minus(KEPT_FOR));
+    Ok((row.number(COUNT), last))
 }
 
 /// Boards as they were read a moment ago, and what was recalled here since.

@@ -279,29 +279,13 @@ async fn of_person(ctx: &Context, who: u64, window: Window) -> Result<Reply> {
         }
     };
     // Each day is a record of its own: reading those of one person costs less than reading everybody's.
-    let reads = slots.into_iter().map(|place| row(&ctx.services, place));
+    let counts = ctx.services.state::<Counts>();
+    let reads = slots.into_iter().map(|place| counts.row(&ctx.services.dynamo, place));
     let rows: Vec<Option<Tally>> = stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
     let rows: Vec<Tally> = rows.into_iter().flatten().collect();
     let title = format!("📊 One person - {}", window.title());
     let text = used(ctx, &usage(&rows), count_days.then_some(rows.len()));
     Ok(card(title, format!("{}\n{text}", person(who))))
-}
-
-/// A row with what this process has not written of it yet.
-async fn row(services: &Arc<Services>, place: (String, String)) -> Result<Option<Tally>> {
-    let mut row: Option<Tally> = services.dynamo.get_eventually(place.clone()).await?;
-    let unwritten = services.state::<Counts>().unwritten_rows(&place.0);
-    for more in unwritten.into_iter().filter(|more| more.slot == place.1) {
-        match &mut row {
-            Some(row) => {
-                for (name, n) in more.numbers {
-                    *row.numbers.entry(name).or_default() += n;
-                }
-            }
-            None => row = Some(more),
-        }
-    }
-    Ok(row)
 }
 
 /// A command's name of up to three words, and perhaps a window behind it.

@@ -473,6 +473,12 @@ mod xmpp_refuses {
         b.until(|arrival| matches!(arrival, Arrival::Stranger).then_some(())).await;
         sessions[0].send(&said(&good)).await.unwrap();
         assert_eq!(number(&b.hear().await.1), 5);
+        // One that cannot be read says nothing about those beside it.
+        let next = encode(data(6, "x".to_owned()).write().unwrap().as_bytes());
+        sessions[0].send(&said(&format!("{good} x {next}"))).await.unwrap();
+        assert_eq!(number(&b.hear().await.1), 5);
+        b.until(|arrival| matches!(arrival, Arrival::Unreadable(_)).then_some(())).await;
+        assert_eq!(number(&b.hear().await.1), 6);
         hall.end().await;
     }
 

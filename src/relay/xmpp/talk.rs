@@ -1,14 +1,15 @@
 //! [`ByXmpp`]: frames as messages of one account.
 //!
 //! One task owns the stream. `Data` goes as a chat message, which servers keep for a bot that is away; `Hello`
-//! and `Ack` as headlines, which they do not: an old one says nothing. The server's word on delivery counts for
+//! and `Ack` as headlines, which they do not: an old one says nothing. `Data` that waits goes together in one
+//! message: most of what a message costs a server does not depend on its size. The server's word on delivery counts for
 //! nothing, so there is no stream management: each connection is a fresh session, and what was lost with the
 //! last one is sent again by the lanes above.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -66,12 +67,32 @@ const READY: &str = "ready";
 /// Servers keep a message with it for who is away, and in no archive.
 const HINTS: &str = "urn:xmpp:hints";
 
+/// Base 64 of the largest frame: of what servers take, the least is 64 KiB.
+const BODY_MAX: usize = FRAME_MAX.div_ceil(3) * 4;
+
+/// Between two frames of one message. No letter of base 64.
+const BETWEEN: char = ' ';
+
 /// The transport of one bot.
 pub struct ByXmpp {
     settings: Settings,
     account: Account,
     names: BTreeMap<BareJid, BotName>,
     addresses: BTreeMap<BotName, BareJid>,
+}
+
+/// What goes over a connection before what waits for it.
+struct Pending {
+    answers: VecDeque<XmppStreamElement>,
+    /// It did not go with the one before.
+    next: Option<Letter>,
+}
+
+/// A frame on its way to an address, and perhaps more of its kind.
+struct Letter {
+    to: BareJid,
+    first: Frame,
+    body: String,
 }
 
 /// Why a connection is over.
@@ -111,10 +132,10 @@ impl ByXmpp {
             let end = match connected.unwrap_or_else(|_| Err(slow())) {
                 Ok(mut session) => {
                     let since = Instant::now();
-                    let mut answers = VecDeque::from([question(READY)]);
-                    let talking = poll_fn(|cx| self.turn(&mut session, wire, &mut answers, cx));
+                    let mut pending = Pending { answers: VecDeque::from([question(READY)]), next: None };
+                    let talking = poll_fn(|cx| self.turn(&mut session, wire, &mut pending, cx));
                     let Some(end) = shutdown.run_until_cancelled(talking).await else {
-                        let _ = timeout(GOODBYE_WITHIN, self.leave(&mut session, wire)).await;
+                        let _ = timeout(GOODBYE_WITHIN, self.leave(&mut session, wire, &mut pending)).await;
                         return Ok(());
                     };
                     if since.elapsed() >= GOOD {
@@ -156,7 +177,7 @@ impl ByXmpp {
         &self,
         session: &mut Session,
         wire: &mut Wire,
-        answers: &mut VecDeque<XmppStreamElement>,
+        pending: &mut Pending,
         cx: &mut Context<'_>,
     ) -> Poll<End> {
         let lost = |why: &dyn std::fmt::Display| Poll::Ready(End::Lost(why.to_string()));
@@ -165,7 +186,7 @@ impl ByXmpp {
                 Poll::Pending => break,
                 Poll::Ready(None) => return lost(&"the server closed the connection"),
                 Poll::Ready(Some(item)) => {
-                    if let Some(end) = self.hear(item, &wire.incoming, answers) {
+                    if let Some(end) = self.hear(item, &wire.incoming, &mut pending.answers) {
                         return Poll::Ready(end);
                     }
                 }
@@ -180,16 +201,10 @@ impl ByXmpp {
                 Poll::Ready(Err(error)) => return lost(&error),
                 Poll::Ready(Ok(())) => {}
             }
-            let element = match answers.pop_front() {
-                Some(answer) => answer,
-                None => match wire.outgoing.poll_recv(cx) {
-                    Poll::Pending => break,
-                    Poll::Ready(None) => return Poll::Ready(End::Done),
-                    Poll::Ready(Some((to, frame))) => match self.message(&to, &frame) {
-                        Some(message) => message,
-                        None => continue,
-                    },
-                },
+            let element = match self.poll_outgoing(&mut wire.outgoing, pending, cx) {
+                Poll::Pending => break,
+                Poll::Ready(None) => return Poll::Ready(End::Done),
+                Poll::Ready(Some(element)) => element,
             };
             if let Err(error) = session.start_send_unpin(&element) {
                 return lost(&error);
@@ -201,29 +216,48 @@ impl ByXmpp {
         }
     }
 
-    fn message(&self, to: &BotName, frame: &Frame) -> Option<XmppStreamElement> {
-        let address = self.addresses.get(to)?;
-        let text = match frame.write() {
-            Ok(text) => text,
-            Err(why) => {
-                warn!(peer = %to, %why, "a frame cannot be sent");
-                return None;
-            }
+    /// What goes next; `None`: nobody wants to send any more.
+    fn poll_outgoing(
+        &self,
+        outgoing: &mut mpsc::Receiver<(BotName, Frame)>,
+        pending: &mut Pending,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<XmppStreamElement>> {
+        if let Some(answer) = pending.answers.pop_front() {
+            return Poll::Ready(Some(answer));
+        }
+        let first = match pending.next.take() {
+            Some(next) => Some(next),
+            None => ready!(self.poll_letter(outgoing, cx)),
         };
-        // JSON may hold characters that XML forbids.
-        let body = STANDARD.encode(text);
-        let to = Some(Jid::from(address.clone()));
-        let message = match frame {
-            Frame::Data(data) => {
-                let mut message = Message::chat(to);
-                message.id = Some(Id(format!("{}.{}.{}", data.lane.name(), data.epoch, data.number)));
-                message.payloads = vec![Element::bare("no-permanent-store", HINTS)];
-                message
+        let Some(mut letter) = first else { return Poll::Ready(None) };
+        while let Poll::Ready(Some(next)) = self.poll_letter(outgoing, cx) {
+            if !letter.takes(&next) {
+                pending.next = Some(next);
+                break;
             }
-            Frame::Hello(_) | Frame::Ack(_) => Message::headline(to),
-        };
-        let message = message.with_body(Lang::new(), body);
-        Some(XmppStreamElement::Stanza(Stanza::Message(message)))
+            letter.body.push(BETWEEN);
+            letter.body.push_str(&next.body);
+        }
+        Poll::Ready(Some(letter.message()))
+    }
+
+    fn poll_letter(
+        &self,
+        outgoing: &mut mpsc::Receiver<(BotName, Frame)>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Letter>> {
+        loop {
+            let Some((peer, frame)) = ready!(outgoing.poll_recv(cx)) else { return Poll::Ready(None) };
+            let Some(to) = self.addresses.get(&peer).cloned() else { continue };
+            match frame.write() {
+                // JSON may hold characters that XML forbids.
+                Ok(text) => {
+                    return Poll::Ready(Some(Letter { to, body: STANDARD.encode(text), first: frame }));
+                }
+                Err(why) => warn!(%peer, %why, "a frame cannot be sent"),
+            }
+        }
     }
 
     /// What the server said; an end if that is one.
@@ -280,23 +314,28 @@ impl ByXmpp {
         };
         match message.type_ {
             MessageType::Error => tell(incoming, Arrival::Undeliverable(from)),
-            MessageType::Chat | MessageType::Headline => match frame(message) {
-                Ok(frame) => tell(incoming, Arrival::Frame { from, frame }),
-                Err(why) => {
-                    debug!(peer = %from, why, "a frame cannot be read");
-                    tell(incoming, Arrival::Unreadable(from));
+            MessageType::Chat | MessageType::Headline => {
+                for frame in frames(message) {
+                    let from = from.clone();
+                    match frame {
+                        Ok(frame) => tell(incoming, Arrival::Frame { from, frame }),
+                        Err(why) => {
+                            debug!(peer = %from, why, "a frame cannot be read");
+                            tell(incoming, Arrival::Unreadable(from));
+                        }
+                    }
                 }
-            },
+            }
             _ => tell(incoming, Arrival::Unreadable(from)),
         }
     }
 
     /// Sends what is left and says goodbye.
-    async fn leave(&self, session: &mut Session, wire: &mut Wire) {
-        while let Ok((to, frame)) = wire.outgoing.try_recv() {
-            if let Some(message) = self.message(&to, &frame)
-                && session.send(&message).await.is_err()
-            {
+    async fn leave(&self, session: &mut Session, wire: &mut Wire, pending: &mut Pending) {
+        loop {
+            let next = poll_fn(|cx| self.poll_outgoing(&mut wire.outgoing, pending, cx));
+            let Some(Some(element)) = next.now_or_never() else { break };
+            if session.send(&element).await.is_err() {
                 return;
             }
         }
@@ -326,16 +365,42 @@ fn question(id: &str) -> XmppStreamElement {
     XmppStreamElement::Stanza(Stanza::Iq(Iq::from_get(id, Ping)))
 }
 
-fn frame(message: &Message) -> Result<Frame, String> {
-    /// Base 64 of the largest frame.
-    const BODY_MAX: usize = FRAME_MAX.div_ceil(3) * 4;
-    let body = message.bodies.values().next().ok_or("it has no body")?;
-    if body.len() > BODY_MAX {
-        return Err(format!("it has {} bytes, more than {BODY_MAX}", body.len()));
+impl Letter {
+    /// Whether another may go with it.
+    fn takes(&self, other: &Self) -> bool {
+        let data = matches!((&self.first, &other.first), (Frame::Data(_), Frame::Data(_)));
+        data && self.to == other.to && self.body.len() + BETWEEN.len_utf8() + other.body.len() <= BODY_MAX
     }
-    let bytes = STANDARD.decode(body).map_err(|error| error.to_string())?;
-    let text = std::str::from_utf8(&bytes).map_err(|error| error.to_string())?;
-    Frame::read(text).map_err(|error| error.to_string())
+
+    fn message(self) -> XmppStreamElement {
+        let to = Some(Jid::from(self.to));
+        let message = match self.first {
+            Frame::Data(data) => {
+                let mut message = Message::chat(to);
+                message.id = Some(Id(format!("{}.{}.{}", data.lane.name(), data.epoch, data.number)));
+                message.payloads = vec![Element::bare("no-permanent-store", HINTS)];
+                message
+            }
+            Frame::Hello(_) | Frame::Ack(_) => Message::headline(to),
+        };
+        XmppStreamElement::Stanza(Stanza::Message(message.with_body(Lang::new(), self.body)))
+    }
+}
+
+/// The frames in a message, each for itself: one that cannot be read says nothing about the others.
+fn frames(message: &Message) -> Vec<Result<Frame, String>> {
+    let read = |text: &str| {
+        let bytes = STANDARD.decode(text).map_err(|error| error.to_string())?;
+        let text = std::str::from_utf8(&bytes).map_err(|error| error.to_string())?;
+        Frame::read(text).map_err(|error| error.to_string())
+    };
+    match message.bodies.values().next() {
+        None => vec![Err("it has no body".to_owned())],
+        Some(body) if body.len() > BODY_MAX => {
+            vec![Err(format!("it has {} bytes, more than {BODY_MAX}", body.len()))]
+        }
+        Some(body) => body.split(BETWEEN).map(read).collect(),
+    }
 }
 
 /// What is to be answered: a server that hears nothing takes us for dead.
@@ -374,5 +439,77 @@ async fn deaf<T>(
             done = &mut future => return Some(done),
             said = outgoing.recv() => said.map(drop)?,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::relay::frame::{Content, Data, FRAME_VERSION, Hello, Lane};
+    use crate::relay::name::{Chain, EnvelopeId};
+    use crate::relay::xmpp::Tls;
+
+    fn name(text: &str) -> BotName {
+        BotName::new(text).unwrap()
+    }
+
+    fn data(number: u64, bytes: usize) -> Frame {
+        let id = EnvelopeId::of(&name("a"), &number.to_string(), 0);
+        let content = Content::Envelope { text: "x".repeat(bytes), signature: None, path: vec![name("a")] };
+        let (lane, before) = (Lane::Events, Chain::start());
+        Frame::Data(Data { lane, epoch: 1, base: 0, number, before, id, content })
+    }
+
+    fn transport() -> ByXmpp {
+        let peers = ["b", "c"].map(|peer| (name(peer), format!("{peer}@localhost")));
+        ByXmpp::new(Settings {
+            server: "127.0.0.1:1".to_owned(),
+            jid: "a@localhost".to_owned(),
+            password: "x".into(),
+            tls: Tls::Off,
+            ca: None,
+            peers: BTreeMap::from(peers),
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn data_that_waits_for_one_peer_goes_together_in_its_order() {
+        let hello = || {
+            let (v_min, v_max, clock) = (FRAME_VERSION, FRAME_VERSION, Timestamp::from_seconds(5));
+            Frame::Hello(Hello { v_min, v_max, clock, closing: false })
+        };
+        let (to, mut outgoing) = mpsc::channel(20);
+        let all = [
+            ("b", data(0, 9)),
+            ("b", data(1, 9)),
+            ("stranger", data(9, 9)),
+            ("b", data(2, 9)),
+            ("c", data(0, 9)),
+            ("b", data(3, 9)),
+            ("b", hello()),
+            ("b", hello()),
+            ("b", data(4, 20_000)),
+            ("b", data(5, FRAME_MAX)),
+            ("b", data(6, 30_000)),
+            ("b", data(7, 9)),
+        ];
+        all.into_iter().for_each(|(peer, frame)| to.try_send((name(peer), frame)).unwrap());
+        let (transport, mut pending) = (transport(), Pending { answers: VecDeque::new(), next: None });
+        let mut messages = Vec::new();
+        loop {
+            let next = poll_fn(|cx| transport.poll_outgoing(&mut outgoing, &mut pending, cx));
+            let Some(Some(XmppStreamElement::Stanza(Stanza::Message(message)))) = next.now_or_never() else {
+                break;
+            };
+            let said = frames(&message).into_iter().map(|frame| match frame.unwrap() {
+                Frame::Data(data) => data.number.to_string(),
+                Frame::Hello(_) | Frame::Ack(_) => "hello".to_owned(),
+            });
+            let said: Vec<_> = said.collect();
+            messages.push(format!("{}: {}", message.to.unwrap().node().unwrap(), said.join(" ")));
+        }
+        assert_eq!(messages, ["b: 0 1 2", "c: 0", "b: 3", "b: hello", "b: hello", "b: 4", "b: 6 7"]);
     }
 }

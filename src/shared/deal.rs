@@ -44,6 +44,9 @@ pub struct List {
     manifest: Deal,
     shards: Vec<tokio::sync::Mutex<Shard>>,
     values: Mutex<BTreeMap<usize, Arc<Vec<Value>>>>,
+    /// Askers that gave back and do not know whether that was done. A request that was lost may arrive later: it
+    /// must not take away what they are told in between.
+    giving: Mutex<BTreeSet<String>>,
 }
 
 /// What is known of a shard. While it is locked, no other caller in this process writes it: so nobody asks a
@@ -116,6 +119,9 @@ impl SharedData {
         let work = async {
             let (place, who) = (self.deal_place(list)?, who.checked()?);
             let known = self.hub.list(&place).await?;
+            if known.is_giving(who) {
+                self.hub.undeal(&place, &known, who).await?;
+            }
             let Some(spot) = self.hub.deal(&place, &known, who).await? else { return Ok(None) };
             let values = self.hub.values(&place, &known, spot.shard).await?;
             values.get(spot.index).map(typed).transpose()
@@ -127,10 +133,13 @@ impl SharedData {
     pub async fn undeal(&self, list: &str, who: &Who) -> Result<bool> {
         let (place, who) = (self.deal_place(list)?, who.checked()?);
         let known = self.hub.list(&place).await?;
-        match self.hub.claim_of(&place, &known, who).await? {
-            Some(spot) => self.hub.give_back(&place, &known, who, spot).await,
-            None => self.hub.give_back_again(&place, &known, who).await,
-        }
+        self.hub.undeal(&place, &known, who).await
+    }
+}
+
+impl List {
+    fn is_giving(&self, who: &str) -> bool {
+        locked(&self.giving).contains(who) && !Rule::GivenBeforeAsked.is_broken()
     }
 }
 
@@ -181,7 +190,7 @@ impl Hub {
         let manifest: Option<Deal> = self.look(place).await?;
         let manifest = manifest.ok_or(SharedError::NotLoaded)?;
         let shards = (0..manifest.shards).map(|_| tokio::sync::Mutex::default()).collect();
-        let list = Arc::new(List { manifest, shards, values: Mutex::default() });
+        let list = Arc::new(List { manifest, shards, values: Mutex::default(), giving: Mutex::default() });
         let mut lists = locked(&self.lists);
         if lists.len() >= LISTS_MAX {
             lists.clear();
@@ -227,6 +236,26 @@ impl Hub {
             Settled::Done(back) => Ok(back.claims.get(who).and_then(|text| spot_of(text))),
             Settled::Refused { .. } => Ok(None),
         }
+    }
+
+    /// Gives back, and knows until it is done that it may still be on its way.
+    async fn undeal(&self, place: &Place, list: &List, who: &str) -> Result<bool> {
+        let spot = self.claim_of(place, list, who).await?;
+        let first = locked(&list.giving).insert(who.to_owned());
+        let given = match spot {
+            Some(spot) => self.give_back(place, list, who, spot).await,
+            None => self.give_back_again(place, list, who).await,
+        };
+        let over = match &given {
+            Ok(_) => true,
+            Err(SharedError::Unknown) => false,
+            // This attempt wrote nothing; the one before may still.
+            Err(_) => first,
+        };
+        if over {
+            locked(&list.giving).remove(who);
+        }
+        given
     }
 
     /// The claim of this asker in a shard.

@@ -225,6 +225,8 @@ pub enum Rule {
     GiverHasIt,
     /// Of an element that was given back twice, the older return counts no more.
     ReturnsDiffer,
+    /// What somebody gives back is certainly given before they ask again.
+    GivenBeforeAsked,
     /// Nobody gets what is not free.
     HolderFits,
     /// Who is taken over has ended as it was seen.

@@ -137,7 +137,14 @@ fn no_element_is_dealt_twice_or_lost() {
 
 #[test]
 fn without_their_rules_elements_are_dealt_twice_or_lost() {
-    for rule in [Rule::OneElementEach, Rule::ShardHasMore, Rule::GiverHasIt, Rule::ReturnsDiffer] {
+    let rules = [
+        Rule::OneElementEach,
+        Rule::ShardHasMore,
+        Rule::GiverHasIt,
+        Rule::ReturnsDiffer,
+        Rule::GivenBeforeAsked,
+    ];
+    for rule in rules {
         finds(rule, Weather::LATE, deals);
     }
 }

@@ -41,7 +41,7 @@ const HELD_MAX: usize = 1_000;
 const ROWS: u32 = 50;
 
 /// Envelopes that are acted upon one after the other and end together: their end is one write to the disk.
-const WORK_TOGETHER: usize = 2 * ROWS_TOGETHER;
+pub const WORK_TOGETHER: usize = 2 * ROWS_TOGETHER;
 
 const NOTE_AFTER: Duration = Duration::from_secs(1);
 

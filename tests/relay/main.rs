@@ -17,7 +17,7 @@ use mneme::dynamo::connect::{Store, StoreConfig, connect};
 use mneme::relay::desk;
 use mneme::relay::envelope::{Kind, Scope};
 use mneme::relay::handle::Relay;
-use mneme::relay::here::Work;
+use mneme::relay::here::{WORK_TOGETHER, Work};
 use mneme::relay::name::{BotName, EnvelopeId, Pattern, Topic};
 use mneme::relay::publish::{Draft, Refused};
 use mneme::relay::routes::{EVENT_LIFE, Link, Routes, TopicRule, Waiting};
@@ -281,7 +281,7 @@ async fn check(a: &Bot, b: &Bot, kills_of_b: usize) {
     // A kill between acting and its end lets those be done again that were to end together.
     let again = acted.len() - MESSAGES;
     println!("{again} were acted upon when b died, and again after it");
-    assert!(again <= kills_of_b * 25, "{again} times again");
+    assert!(again <= kills_of_b * WORK_TOGETHER, "{again} times again");
     assert_eq!(firsts(&a.acted()), (0..MESSAGES).collect::<Vec<_>>(), "and so are the answers");
     let (in_a, in_b) = (a.relay().await, b.relay().await);
     for relay in [&in_a, &in_b] {

@@ -193,7 +193,7 @@ impl Hub {
         let list = Arc::new(List { manifest, shards, values: Mutex::default(), giving: Mutex::default() });
         let mut lists = locked(&self.lists);
         if lists.len() >= LISTS_MAX {
-            lists.clear();
+            lists.retain(|_, list| !locked(&list.giving).is_empty());
         }
         Ok(lists.entry(place.clone()).or_insert(list).clone())
     }
@@ -311,7 +311,8 @@ impl Hub {
     }
 }
 
-/// Lists that a process knows; it forgets all of them when there are more.
+/// Lists that a process knows. When there are more it forgets them, but for those where something may still be on
+/// its way back.
 const LISTS_MAX: usize = 1_000;
 
 #[cfg(test)]

@@ -789,7 +789,11 @@ impl Hold {
             .by_rule(Rule::HolderAsSeen, Condition::equals(self.end(who), until));
         match index {
             None => update,
-            Some(index) => update.append(FREE, index as i64).remove(HOLDERS.entry(who)),
+            // A request to take that arrives late may have got them another element under the same end.
+            Some(index) => update
+                .append(FREE, index as i64)
+                .remove(HOLDERS.entry(who))
+                .by_rule(Rule::GiverHasIt, Condition::equals(HOLDERS.entry(who), index as i64)),
         }
     }
 }

@@ -102,6 +102,8 @@ fn pools(world: Rc<World>) -> LocalBoxFuture<'static, Verdict> {
             if world.chance(|chance| chance.random_range(0..4)) > 0 {
                 let back = element.give_back().await;
                 world.note(process, format!("{who} gives {what} back: {back}"));
+            } else {
+                world.note(process, format!("{who} drops {what}"));
             }
         });
         world.run(Weather::USUAL, actors).await?;
@@ -133,14 +135,14 @@ fn no_element_of_a_pool_is_shared_or_lost() {
 
 #[test]
 fn without_their_rules_holders_are_too_many() {
-    for rule in [Rule::HolderFits, Rule::HolderAsSeen, Rule::LostInTime] {
+    for rule in [Rule::HolderFits, Rule::HolderAsSeen, Rule::DeadAsSeen, Rule::LostInTime] {
         finds(rule, Weather::USUAL, permits);
     }
     for rule in [Rule::HolderFits, Rule::HolderAsSeen] {
         finds(rule, Weather::USUAL, pools);
     }
-    // A place must be taken over after the one who seemed dead has come back to it.
-    finds(Rule::DeadAsSeen, Weather::LATE, pools);
+    // A request to take must arrive after what it took first was given back, and before a late one to give back.
+    finds(Rule::GiverHasIt, Weather::LATE, pools);
 }
 
 fn identities(world: Rc<World>) -> LocalBoxFuture<'static, Verdict> {

@@ -211,23 +211,23 @@ impl Counts {
         }
     }
 
-    /// What was counted here on a board and may not be written yet. It is taken before rows of the board are read,
+    /// What was counted here in some slots of a board and may not be written yet. It is taken before rows of the board are read,
     /// and completes them.
-    pub fn unwritten(&self, board: &str, now: Timestamp) -> Unwritten {
+    pub fn unwritten(&self, board: &str, within: impl Fn(&str) -> bool, now: Timestamp) -> Unwritten {
         let mut waiting = self.waiting();
         // Whatever waits now goes with a later flush than this.
         waiting.last_flush = waiting.last_flush.max(now.millis());
         let later = waiting.last_flush + 1;
         let flushed = waiting.flushed.iter().map(|flushed| (flushed.flush, &flushed.key, &flushed.row));
         let rows = flushed.chain(waiting.rows.iter().map(|(key, row)| (later, key, row)));
-        let rows = rows.filter(|(_, (name, _), _)| name == board);
+        let rows = rows.filter(|(_, (name, slot), _)| name == board && within(slot));
         let rows = rows.map(|(flush, key, row)| (flush, row.alone(key))).collect();
         Unwritten { column: self.column(), rows }
     }
 
     /// A row with what this process has not written of it yet.
     pub async fn row(&self, dynamo: &Dynamo, place: (String, String)) -> Result<Option<Tally>, Error> {
-        let unwritten = self.unwritten(&place.0, dynamo.now()).within(|slot| slot == place.1);
+        let unwritten = self.unwritten(&place.0, |slot| slot == place.1, dynamo.now());
         let mut rows = dynamo.get_eventually(place).await?.into_iter().collect();
         unwritten.complete(&mut rows);
         Ok(rows.pop())
@@ -348,12 +348,6 @@ impl Unwritten {
             }
         }
     }
-
-    /// The same for the slots that this holds for.
-    pub fn within(mut self, within: impl Fn(&str) -> bool) -> Self {
-        self.rows.retain(|(_, row)| within(&row.slot));
-        self
-    }
 }
 
 impl Waiting {
@@ -440,14 +434,15 @@ mod tests {
         row.map_or(0, |row| row.number("n"))
     }
 
-    fn completed(unwritten: Unwritten, slot: &str, read: Option<Tally>) -> Option<Tally> {
+    fn completed(unwritten: Unwritten, read: Option<Tally>) -> Option<Tally> {
         let mut rows = read.into_iter().collect();
-        unwritten.within(|other| other == slot).complete(&mut rows);
+        unwritten.complete(&mut rows);
         rows.pop()
     }
 
     fn unwritten(counts: &Counts, slot: &str) -> (u64, Option<i64>) {
-        let row = completed(counts.unwritten("board", Timestamp::from_seconds(1_000)), slot, None);
+        let row =
+            completed(counts.unwritten("board", |other| other == slot, Timestamp::from_seconds(1_000)), None);
         row.map_or((0, None), |row| (row.number("n"), row.expires_at))
     }
 
@@ -470,11 +465,11 @@ mod tests {
                 assert!(counts.flush(&dynamo, &noted).await.is_err());
                 faults.calm();
             }
-            let unwritten = counts.unwritten("board", dynamo.now());
+            let unwritten = counts.unwritten("board", |slot| slot == "a", dynamo.now());
             flush(1).await;
             let read = dynamo.get(("board".to_owned(), "a".to_owned())).await.unwrap();
             flush(2).await;
-            let row = completed(unwritten, "a", read).unwrap();
+            let row = completed(unwritten, read).unwrap();
             assert_eq!(row.number("n"), 2, "flushed at {flushed_at}");
             assert_eq!(
                 counts.row(&dynamo, ("board".to_owned(), "a".to_owned())).await.unwrap().unwrap().number("n"),
@@ -585,7 +580,7 @@ mod tests {
         assert!(counts.flush(&dynamo, &noted).await.is_err());
         assert_eq!(written_calmly(&dynamo, &faults, "01#7").await, 0, "nobody is named who is not noted");
         assert_eq!(counts.written_at(), None);
-        let row = completed(counts.unwritten("board", dynamo.now()), "01#7", None).unwrap();
+        let row = completed(counts.unwritten("board", |slot| slot == "01#7", dynamo.now()), None).unwrap();
         assert_eq!((row.number("n"), row.number("c_ping")), (1, 1));
         counts.flush(&dynamo, &noted).await.unwrap();
         assert_eq!(dynamo.get::<Person>(7).await.unwrap().unwrap().guilds, [1].into());

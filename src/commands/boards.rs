@@ -82,10 +82,11 @@ pub async fn through_cache(
     if let Some(board) = boards.fresh(&part, now) {
         return Ok(board);
     }
-    let unwritten = services.state::<Counts>().unwritten(&part.0, now);
+    let within = |slot: &str| part.1.as_str() <= slot && slot < part.2.as_str();
+    let unwritten = services.state::<Counts>().unwritten(&part.0, within, now);
     let (rows, units) = measured(read).await;
     let mut rows = rows?;
-    unwritten.within(|slot| part.1.as_str() <= slot && slot < part.2.as_str()).complete(&mut rows);
+    unwritten.complete(&mut rows);
     // A second for each unit, so that reading boards never costs more than one unit a second.
     let fresh_for = Duration::from_secs_f64(units.read).clamp(FRESH_FOR, FRESH_FOR_MAX);
     let board = Board { rows: Arc::new(rows), read_at: now, fresh_for };

@@ -68,8 +68,9 @@ impl Dynamo {
             let some = left.split_off(left.len().saturating_sub(KEYS_MAX));
             let asked = some.len();
             let (items, unprocessed) = self.batch::<T>(some).await?;
+            let now = self.now();
             for item in items {
-                records.extend(from_item(item, self.now())?);
+                records.extend(from_item(item, now)?);
             }
             idle = if unprocessed.len() < asked { 0 } else { idle + 1 };
             if idle >= UNPROCESSED_TRIES {

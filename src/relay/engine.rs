@@ -20,7 +20,9 @@ use crate::relay::link::{Flight, InLane, OutLane, Verdict, Weighed, epoch, judge
 use crate::relay::name::BotName;
 use crate::relay::publish::{Draft, Onward, Published, Refused, TRIES_MAX, kept, publish};
 use crate::relay::routes::{HOPS_MAX, Routes};
-use crate::relay::store::{Change, Dead, Kept, Note, Out, Step, Store, Taken, Written, joining};
+use crate::relay::store::{
+    Change, Dead, Kept, Note, Out, ROWS_TOGETHER, Step, Store, Taken, Written, joining,
+};
 
 /// Everybody says this often that they are there.
 pub const HELLO_EVERY: Duration = Duration::from_secs(30);
@@ -45,11 +47,11 @@ const EXPIRY_EVERY: Duration = Duration::from_secs(60);
 /// How often the age of the oldest row is looked at.
 const OLDEST_EVERY: Duration = Duration::from_secs(60);
 
-/// As many rows are read at once.
-const ROWS: u32 = 50;
+/// As many rows are read at once: those of whole records, so that the next read begins with one.
+pub(super) const ROWS: u32 = 2 * ROWS_TOGETHER as u32;
 
 /// Frames that are taken in one transaction: with more, one that fails costs too much to do again.
-pub(super) const TAKEN_TOGETHER: usize = 48;
+pub(super) const TAKEN_TOGETHER: usize = 2 * ROWS_TOGETHER;
 
 /// Dead letters of a lane within an hour: a peer that sends nothing else must not fill the store.
 const DEAD_MAX: u32 = 1_000;
@@ -193,6 +195,13 @@ type Inspected = Result<(Sealed, Vec<BotName>), (Reason, String)>;
 struct Batch {
     taken: Taken,
     frames: Vec<(Data, Inspected)>,
+}
+
+impl Batch {
+    /// Those that are taken in.
+    fn sound(&self) -> impl Iterator<Item = &(Sealed, Vec<BotName>)> {
+        self.frames.iter().filter_map(|(_, inspected)| inspected.as_ref().ok())
+    }
 }
 
 /// Whatever is due at this time is due at once.
@@ -453,7 +462,7 @@ impl<S: Store> Engine<S> {
             };
             let (mut queues, mut queued, mut dropped) = (BTreeMap::new(), Vec::new(), 0);
             let mut fresh = BTreeSet::new();
-            for (sealed, path) in batch.frames.iter().filter_map(|(_, inspected)| inspected.as_ref().ok()) {
+            for (sealed, path) in batch.sound() {
                 let envelope = sealed.envelope();
                 if known_ids.contains(&envelope.id) || !fresh.insert(envelope.id.clone()) {
                     continue;
@@ -470,10 +479,9 @@ impl<S: Store> Engine<S> {
                 Written::Done => {
                     self.joined(&change);
                     self.count_taken(now, from, &batch, &change, dropped);
-                    let sound = batch.frames.iter().filter_map(|(_, inspected)| inspected.as_ref().ok());
-                    let taken: Vec<_> = sound.map(|(sealed, path)| (sealed, path.as_slice())).collect();
-                    let here = change.joining.iter().find(|joining| joining.out == Out::Here);
-                    here.into_iter().for_each(|joining| self.here.hold_joined(joining, &taken));
+                    if let Some(here) = change.joining.iter().find(|joining| joining.out == Out::Here) {
+                        self.here.hold_joined(here, batch.sound());
+                    }
                     return Ok(true);
                 }
                 Written::Passed => return Ok(false),
@@ -489,7 +497,7 @@ impl<S: Store> Engine<S> {
     }
 
     fn count_taken(&mut self, now: Timestamp, from: &BotName, batch: &Batch, change: &Change, dropped: u64) {
-        let sound = batch.frames.iter().filter(|(_, inspected)| inspected.is_ok()).count();
+        let sound = batch.sound().count();
         let accepted = change.envelopes.len();
         self.counts.peer(What::Accepted, from, "", accepted as u64);
         self.counts.peer(What::Repeats, from, "way", (sound - accepted) as u64);

@@ -14,7 +14,7 @@ use crate::clock::Timestamp;
 use crate::dynamo::Error;
 use crate::dynamo::WRITES_MAX;
 use crate::relay::counts::What;
-use crate::relay::engine::{Engine, LOOK_EVERY};
+use crate::relay::engine::{Engine, LOOK_EVERY, ROWS};
 use crate::relay::envelope::{Scope, Sealed};
 use crate::relay::frame::Reason;
 use crate::relay::link::{OutLane, epoch};
@@ -36,9 +36,6 @@ pub const ASIDE_MAX: usize = 64;
 
 /// As many rows are held: behind those that wait, others are looked for.
 const HELD_MAX: usize = 1_000;
-
-/// As many rows are read at once.
-const ROWS: u32 = 50;
 
 /// Envelopes that are acted upon one after the other and end together: their end is one write to the disk.
 pub const WORK_TOGETHER: usize = 2 * ROWS_TOGETHER;
@@ -168,17 +165,20 @@ impl Here {
 
     /// Holds what was written into the queue a moment ago, so that it need not be read: unless something before it is
     /// still to be read, or there is no room.
-    pub fn hold_joined(&mut self, joining: &Joining, taken: &[(&Sealed, &[BotName])]) {
+    pub fn hold_joined<'a>(
+        &mut self,
+        joining: &Joining,
+        taken: impl Iterator<Item = &'a (Sealed, Vec<BotName>)>,
+    ) {
         let rows = joining.rows();
         let first = rows.first().map_or(0, |row| row.row.number);
         if first != self.loaded || self.held.len() + rows.len() > HELD_MAX {
             return;
         }
+        let taken: BTreeMap<_, _> = taken.map(|both| (&both.0.envelope().id, both)).collect();
         for Row { row, id, tries, due, .. } in rows {
-            let Some((sealed, path)) = taken.iter().find(|(sealed, _)| sealed.envelope().id == id) else {
-                return;
-            };
-            let (place, sealed, path) = (Place::Row(row), (*sealed).clone(), path.to_vec());
+            let Some((sealed, path)) = taken.get(&id).copied().cloned() else { return };
+            let place = Place::Row(row);
             self.held.insert(row.number, Work { place, sealed, path, tries, perhaps_done: false, due });
             self.loaded = row.number + 1;
         }

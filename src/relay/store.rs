@@ -85,8 +85,8 @@ pub struct Kept {
     pub until: Timestamp,
 }
 
-/// Rows that join a queue together are one record, of at most so many: that stays below 1 KB, the least that a
-/// write costs.
+/// Rows that join a queue together are one record, of at most so many: unless the bots' names are long, that stays
+/// below 1 KB, the least that a write costs.
 pub const ROWS_TOGETHER: usize = 24;
 
 /// A row, and the record that it is in.
@@ -370,9 +370,9 @@ impl OutboxRecord {
         self.number + self.ids.len() as u64
     }
 
-    /// The record and this row in it are still there.
+    /// If the record is there, this row of it is too.
     fn has(number: u64) -> Condition<Self> {
-        Condition::present().and(Condition::contains(Self::GONE, number).not())
+        Condition::contains(Self::GONE, number).not()
     }
 
     /// The rows in it that are still there.
@@ -691,7 +691,8 @@ impl Store for Tables {
         let out_epoch = |epoch: u64| Condition::equals(LinkRecord::EPOCH, epoch);
         let (key, update) = match note {
             Note::Again { row: RowId { number, first, .. }, tries, due } => {
-                let (entry, key) = (|| OutboxRecord::TRIES.entry(&number.to_string()), number.to_string());
+                let key = number.to_string();
+                let entry = || OutboxRecord::TRIES.entry(&key);
                 let earlier = Condition::less(entry(), *tries);
                 let update = Update::new()
                     .set(entry(), *tries)

@@ -288,6 +288,8 @@ impl Running {
         let respawn = self.play.plan.respawn.unwrap_or_default();
         let mut checks = interval_at(began + respawn.every, respawn.every);
         let (strings, mut by_hand) = (self.play.strings.clone(), self.play.strings.target.subscribe());
+        // It may have been asked for while the run was being prepared.
+        by_hand.mark_changed();
         loop {
             let change = changes.peek().map(|(when, _)| *when);
             if change.is_none() && self.is_over() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use mneme::army::action::{Action, Outcome, Param, Registry};
 use mneme::army::metrics::document::Document;
 use mneme::army::play::{Model, Respawn};
-use mneme::army::run::{Finished, Job, Kind, play};
+use mneme::army::run::{Finished, Job, Kind, Watch, play};
 use mneme::army::schedule::Course;
 use mneme::army::spec::{self, Given, Program};
 use mneme::sandbox::Under;
@@ -130,6 +130,13 @@ async fn zero_bots() {
     job.plan.iterations = None;
     let finished = done(job).await;
     assert_eq!((finished.code, finished.document.bots.started), (0, 0), "{}", finished.reason);
+}
+
+#[tokio::test]
+async fn another_population_may_be_wanted_before_the_first_one_is_there() {
+    let begun = Box::new(|watch: Watch| watch.strings.set_target(5));
+    let finished = play(job("root: { log: hello }", 3), begun).await.expect("the army works");
+    assert_eq!((finished.document.bots.started, finished.document.target_bot_count), (5, 5));
 }
 
 #[tokio::test]

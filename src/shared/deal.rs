@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::dynamo::{Commit, Token, Transaction};
 use crate::shared::hub::{Hub, Settled, locked};
-use crate::shared::items::{self, Back, Claims, Deal, Place, Rule, Values};
+use crate::shared::items::{self, Back, Claimed, Claims, Deal, Place, Rule, Values};
 use crate::shared::{Result, SharedData, SharedError, Who, stored, typed};
 
 /// Elements of one list.
@@ -44,9 +44,6 @@ pub struct List {
     manifest: Deal,
     shards: Vec<tokio::sync::Mutex<Shard>>,
     values: Mutex<BTreeMap<usize, Arc<Vec<Value>>>>,
-    /// Askers that gave back and do not know whether that was done. A request that was lost may arrive later: it
-    /// must not take away what they are told in between.
-    giving: Mutex<BTreeSet<String>>,
 }
 
 /// What is known of a shard. While it is locked, no other caller in this process writes it: so nobody asks a
@@ -119,9 +116,6 @@ impl SharedData {
         let work = async {
             let (place, who) = (self.deal_place(list)?, who.checked()?);
             let known = self.hub.list(&place).await?;
-            if known.is_giving(who) {
-                self.hub.undeal(&place, &known, who).await?;
-            }
             let Some(spot) = self.hub.deal(&place, &known, who).await? else { return Ok(None) };
             let values = self.hub.values(&place, &known, spot.shard).await?;
             values.get(spot.index).map(typed).transpose()
@@ -134,12 +128,6 @@ impl SharedData {
         let (place, who) = (self.deal_place(list)?, who.checked()?);
         let known = self.hub.list(&place).await?;
         self.hub.undeal(&place, &known, who).await
-    }
-}
-
-impl List {
-    fn is_giving(&self, who: &str) -> bool {
-        locked(&self.giving).contains(who) && !Rule::GivenBeforeAsked.is_broken()
     }
 }
 
@@ -190,10 +178,10 @@ impl Hub {
         let manifest: Option<Deal> = self.look(place).await?;
         let manifest = manifest.ok_or(SharedError::NotLoaded)?;
         let shards = (0..manifest.shards).map(|_| tokio::sync::Mutex::default()).collect();
-        let list = Arc::new(List { manifest, shards, values: Mutex::default(), giving: Mutex::default() });
+        let list = Arc::new(List { manifest, shards, values: Mutex::default() });
         let mut lists = locked(&self.lists);
         if lists.len() >= LISTS_MAX {
-            lists.retain(|_, list| !locked(&list.giving).is_empty());
+            lists.clear();
         }
         Ok(lists.entry(place.clone()).or_insert(list).clone())
     }
@@ -210,6 +198,15 @@ impl Hub {
     }
 
     async fn deal(&self, place: &Place, list: &List, who: &str) -> Result<Option<Spot>> {
+        for _ in 0..ASKED_MAX {
+            if let Asked::Told(spot) = self.ask(place, list, who).await? {
+                return Ok(spot);
+            }
+        }
+        Err(SharedError::Unknown)
+    }
+
+    async fn ask(&self, place: &Place, list: &List, who: &str) -> Result<Asked> {
         for shard in walk(who, list.manifest.shards) {
             let mut known = list.shards[shard].lock().await;
             let (_, claims_at) = self.shard_places(place, &list.manifest.digest, shard);
@@ -221,41 +218,58 @@ impl Hub {
                 continue;
             }
             let update = items::deal(&claims_at, self.now(), who);
-            let there = |claims: &Claims| claims.claims.contains_key(who);
-            match self.settle(&claims_at, update, there).await? {
+            match self.settle(&claims_at, update, |claims| claims.claims.contains_key(who)).await? {
                 Settled::Done(claims) => {
                     known.note(Some(&claims));
-                    return Ok(claims.claims.get(who).map(|index| Spot { shard, index: *index as usize }));
+                    let index = self.keep(&claims_at, &claims, who).await?;
+                    let spot = index.map(|index| Spot { shard, index: index as usize });
+                    return Ok(spot.map_or(Asked::Again, |spot| Asked::Told(Some(spot))));
                 }
                 Settled::Refused { found, .. } => known.note(found.as_ref()),
             }
         }
         let back_at = back_place(place, &list.manifest.digest);
-        let there = |back: &Back| back.claims.contains_key(who);
-        match self.settle(&back_at, items::deal_returned(&back_at, self.now(), who), there).await? {
-            Settled::Done(back) => Ok(back.claims.get(who).and_then(|text| spot_of(text))),
+        let update = items::deal_returned(&back_at, self.now(), who);
+        match self.settle(&back_at, update, |back| back.claims.contains_key(who)).await? {
+            Settled::Done(back) => {
+                let text = self.keep(&back_at, &back, who).await?;
+                Ok(text.map_or(Asked::Again, |text| Asked::Told(spot_of(&text))))
+            }
+            Settled::Refused { .. } => Ok(Asked::Told(None)),
+        }
+    }
+
+    /// What this asker has, for sure: a request of an earlier give-back, maybe of an earlier life, can no longer
+    /// take it away. `None`: one just has.
+    async fn keep<T: Claimed>(&self, at: &Place, record: &T, who: &str) -> Result<Option<T::Element>> {
+        let has = record.claims().get(who);
+        let giving = record.giving().get(who).filter(|_| !Rule::AskerKeeps.is_broken());
+        let Some(nonce) = giving else { return Ok(has.cloned()) };
+        let kept = |record: &T| record.claims().get(who) == has && !record.giving().contains_key(who);
+        match self.settle(at, items::keep(who, nonce), kept).await? {
+            Settled::Done(_) => Ok(has.cloned()),
             Settled::Refused { .. } => Ok(None),
         }
     }
 
-    /// Gives back, and knows until it is done that it may still be on its way.
     async fn undeal(&self, place: &Place, list: &List, who: &str) -> Result<bool> {
-        let spot = self.claim_of(place, list, who).await?;
-        let first = locked(&list.giving).insert(who.to_owned());
-        let given = match spot {
+        match self.claim_of(place, list, who).await? {
             Some(spot) => self.give_back(place, list, who, spot).await,
             None => self.give_back_again(place, list, who).await,
-        };
-        let over = match &given {
-            Ok(_) => true,
-            Err(SharedError::Unknown) => false,
-            // This attempt wrote nothing; the one before may still.
-            Err(_) => first,
-        };
-        if over {
-            locked(&list.giving).remove(who);
         }
-        given
+    }
+
+    /// Tells that this is about to be given back. `false`: it is not this asker's any more.
+    async fn announce<T: Claimed>(
+        &self,
+        at: &Place,
+        who: &str,
+        has: &T::Element,
+        nonce: &str,
+    ) -> Result<bool> {
+        let ours = |record: &T| record.giving().get(who).is_some_and(|there| there == nonce);
+        let settled = self.settle(at, items::announce::<T>(who, has, nonce), ours).await?;
+        Ok(matches!(settled, Settled::Done(_)))
     }
 
     /// The claim of this asker in a shard.
@@ -274,17 +288,17 @@ impl Hub {
         Ok(None)
     }
 
-    /// Moves an element from its shard to the returned ones. It is dealt from there once only, so the token may
-    /// say which one it is.
+    /// Moves an element from its shard to the returned ones.
     async fn give_back(&self, place: &Place, list: &List, who: &str, spot: Spot) -> Result<bool> {
         let digest = &list.manifest.digest;
         let (_, claims_at) = self.shard_places(place, digest, spot.shard);
-        let back_at = back_place(place, digest);
-        let id = format!("{}\0{}\0{who}\0{}", claims_at.space, claims_at.name, spot.index);
-        let id = Sha256::digest(id)[..18].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let transaction = Transaction::new(Token::new(id))
-            .upsert(claims_at.key(), items::unclaim(who, spot.index as u64))
-            .upsert(back_at.key(), items::take_back(returned(spot, "0")));
+        let nonce = self.nonce();
+        if !self.announce::<Claims>(&claims_at, who, &(spot.index as u64), &nonce).await? {
+            return Ok(false);
+        }
+        let transaction = Transaction::new(Token::new(nonce.clone()))
+            .upsert(claims_at.key(), items::unclaim::<Claims>(who, &nonce))
+            .upsert(back_place(place, digest).key(), items::take_back(returned(spot, "0")));
         match self.dynamo.transact(transaction).await? {
             Commit::Done | Commit::Repeated => Ok(true),
             Commit::Blocked(_) => Ok(false),
@@ -298,9 +312,12 @@ impl Hub {
         let Some((text, spot)) = back.claims.get(who).and_then(|text| Some((text, spot_of(text)?))) else {
             return Ok(false);
         };
-        let nonce = if Rule::ReturnsDiffer.is_broken() { "0".to_owned() } else { self.nonce() };
-        let again = returned(spot, &nonce);
-        let update = items::take_back_again(who, text, again.clone());
+        let nonce = self.nonce();
+        if !self.announce::<Back>(&back_at, who, text, &nonce).await? {
+            return Ok(false);
+        }
+        let again = returned(spot, if Rule::ReturnsDiffer.is_broken() { "0" } else { &nonce });
+        let update = items::take_back_again(who, &nonce, again.clone());
         let ours =
             |back: &Back| back.back.contains(&again) || back.claims.values().any(|claimed| *claimed == again);
         match self.settle(&back_at, update, ours).await? {
@@ -311,8 +328,17 @@ impl Hub {
     }
 }
 
-/// Lists that a process knows. When there are more it forgets them, but for those where something may still be on
-/// its way back.
+/// What somebody is told who asks for an element.
+enum Asked {
+    Told(Option<Spot>),
+    /// What they had has just gone back.
+    Again,
+}
+
+/// How often one asks whose element goes back meanwhile.
+const ASKED_MAX: usize = 8;
+
+/// Lists that a process knows; it forgets all of them when there are more.
 const LISTS_MAX: usize = 1_000;
 
 #[cfg(test)]

@@ -225,8 +225,8 @@ pub enum Rule {
     GiverHasIt,
     /// Of an element that was given back twice, the older return counts no more.
     ReturnsDiffer,
-    /// What somebody gives back is certainly given before they ask again.
-    GivenBeforeAsked,
+    /// Who asks again keeps what they have: what of it is still on its way back comes too late.
+    AskerKeeps,
     /// Nobody gets what is not free.
     HolderFits,
     /// Who is taken over has ended as it was seen.
@@ -590,15 +590,13 @@ pub struct Claims {
     pub size: u64,
     pub next: u64,
     pub claims: BTreeMap<String, u64>,
+    /// Who is about to give back, by a nonce for each time.
+    pub giving: BTreeMap<String, String>,
     pub expires_at: Option<i64>,
 }
 
 const NEXT: Column<Claims, u64> = Column::new("next");
 const OF: Column<Claims, u64> = Column::new("size");
-fn claim_of(who: &str) -> Column<Claims, u64> {
-    const CLAIMS: Column<Claims, BTreeMap<String, u64>> = Column::new("claims");
-    CLAIMS.entry(who)
-}
 
 /// `deal-back/`: elements that were given back, and who has them since.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -608,13 +606,51 @@ pub struct Back {
     pub name: String,
     pub back: Vec<String>,
     pub claims: BTreeMap<String, String>,
+    /// As in [`Claims`].
+    pub giving: BTreeMap<String, String>,
     pub expires_at: Option<i64>,
 }
 
 const BACK: Column<Back, Vec<String>> = Column::new("back");
-fn back_claim_of(who: &str) -> Column<Back, String> {
-    const CLAIMS: Column<Back, BTreeMap<String, String>> = Column::new("claims");
-    CLAIMS.entry(who)
+
+/// A record that says who has what: a number in a shard, a text among what was returned.
+pub trait Claimed: Table<Key = (String, String)> + Clone {
+    type Element: Clone + PartialEq + Serialize;
+
+    fn claims(&self) -> &BTreeMap<String, Self::Element>;
+    fn giving(&self) -> &BTreeMap<String, String>;
+}
+
+impl Claimed for Claims {
+    type Element = u64;
+
+    fn claims(&self) -> &BTreeMap<String, u64> {
+        &self.claims
+    }
+
+    fn giving(&self) -> &BTreeMap<String, String> {
+        &self.giving
+    }
+}
+
+impl Claimed for Back {
+    type Element = String;
+
+    fn claims(&self) -> &BTreeMap<String, String> {
+        &self.claims
+    }
+
+    fn giving(&self) -> &BTreeMap<String, String> {
+        &self.giving
+    }
+}
+
+fn claim_of<T: Claimed>(who: &str) -> Column<T, T::Element> {
+    Column::<T, BTreeMap<String, T::Element>>::new("claims").entry(who)
+}
+
+fn giving_of<T: Claimed>(who: &str) -> Column<T, String> {
+    Column::<T, BTreeMap<String, String>>::new("giving").entry(who)
 }
 
 /// The next element of a shard.
@@ -631,24 +667,37 @@ pub fn deal(place: &Place, now: Timestamp, who: &str) -> Update<Claims> {
 pub fn deal_returned(place: &Place, now: Timestamp, who: &str) -> Update<Back> {
     Update::new()
         .kept(place, now)
-        .copy(BACK.first(), back_claim_of(who))
+        .copy(BACK.first(), claim_of::<Back>(who))
         .remove(BACK.first())
         .when(Condition::size_above(BACK, 0))
-        .by_rule(Rule::OneElementEach, Condition::has(back_claim_of(who)).not())
+        .by_rule(Rule::OneElementEach, Condition::has(claim_of::<Back>(who)).not())
 }
 
-pub fn unclaim(who: &str, index: u64) -> Update<Claims> {
-    let has_it = Condition::equals(claim_of(who), index);
-    Update::new().remove(claim_of(who)).by_rule(Rule::GiverHasIt, has_it)
+/// Somebody is about to give back what they have, unless they ask for it again before.
+pub fn announce<T: Claimed>(who: &str, has: &T::Element, nonce: &str) -> Update<T> {
+    let has_it = Condition::equals(claim_of(who), has.clone());
+    Update::new().set(giving_of(who), nonce.to_owned()).by_rule(Rule::GiverHasIt, has_it)
+}
+
+/// Somebody who was about to give back has asked again.
+pub fn keep<T: Claimed>(who: &str, nonce: &str) -> Update<T> {
+    Update::new().remove(giving_of(who)).when(Condition::equals(giving_of(who), nonce.to_owned()))
+}
+
+/// Takes away what somebody gives back as they have announced it.
+pub fn unclaim<T: Claimed>(who: &str, nonce: &str) -> Update<T> {
+    Update::new()
+        .remove(claim_of(who))
+        .remove(giving_of(who))
+        .when(Condition::equals(giving_of(who), nonce.to_owned()))
 }
 
 pub fn take_back(text: String) -> Update<Back> {
     Update::new().append(BACK, text)
 }
 
-pub fn take_back_again(who: &str, text: &str, again: String) -> Update<Back> {
-    let has_it = Condition::equals(back_claim_of(who), text.to_owned());
-    Update::new().append(BACK, again).remove(back_claim_of(who)).by_rule(Rule::GiverHasIt, has_it)
+pub fn take_back_again(who: &str, nonce: &str, again: String) -> Update<Back> {
+    unclaim(who, nonce).append(BACK, again)
 }
 
 /// `permit/<name>` and `pool/<name>`: who holds, and until when. In a permit `holders` has the ends; in a pool

@@ -11,11 +11,11 @@ use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::clock::{Clock, Timestamp};
-use crate::dynamo::Units;
 use crate::dynamo::embedded::Embedded;
 use crate::dynamo::faults::Faults;
 use crate::dynamo::testing::{engine_at_once, over};
-use crate::shared::items::Lock;
+use crate::dynamo::{Tried, Units};
+use crate::shared::items::{self, Back, Lock, Rule};
 
 /// A process: its shared data, and its connection.
 struct Process {
@@ -137,6 +137,30 @@ async fn every_account_is_dealt_once() {
     different.sort_unstable();
     assert_eq!(different, accounts);
     assert_eq!(ask(500).await, None);
+}
+
+/// No storm finds this one: two requests must arrive late, and meet the element that they were about.
+#[tokio::test(start_paused = true)]
+async fn an_element_that_comes_back_twice_is_not_taken_away_by_an_old_request() {
+    for rule in [None, Some(Rule::ReturnsDiffer)] {
+        let (shared, who) = (one().await, Who::named("asker"));
+        shared.deal_load("accounts", &[7]).await.unwrap();
+        let ask = async || shared.deal::<u32>("accounts", &who).await.unwrap();
+        let give = async || shared.undeal("accounts", &who).await.unwrap();
+        let place = shared.place("deal/", "accounts").unwrap();
+        let list = shared.hub.list(&place).await.unwrap();
+        let at = place.below("deal-back", list.digest());
+        let has = async || shared.hub.look::<Back>(&at).await.unwrap().unwrap().claims["asker"].clone();
+        Rule::break_only(rule);
+        assert!(ask().await == Some(7) && give().await && ask().await == Some(7) && give().await);
+        assert_eq!(ask().await, Some(7));
+        let before = has().await;
+        assert!(give().await && ask().await == Some(7));
+        Rule::break_only(None);
+        let late = items::announce::<Back>("asker", &before, "late");
+        let late = shared.hub.dynamo.try_upsert(at.key(), late).await.unwrap();
+        assert_eq!(matches!(late, Tried::Applied(_)), rule.is_some(), "{before} is now {}", has().await);
+    }
 }
 
 #[tokio::test(start_paused = true)]

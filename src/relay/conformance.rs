@@ -62,7 +62,7 @@ impl<'a> Hall<'a> {
 
     /// A bot that is connected.
     async fn join(&self, me: &str, peers: &[&str]) -> End {
-        let (mut wire, lines) = wire();
+        let (mut wire, lines) = wire(peers.len());
         let shutdown = self.tasks.shutdown().child_token();
         let (transport, told) = ((self.make)(name(me), names(peers)), shutdown.clone());
         self.tasks.spawn_job("transport", async move { transport.run(&mut wire, told).await.unwrap() });
@@ -255,7 +255,7 @@ async fn messages_arrive_once_and_in_order(make: &Make<'_>) {
     for (me, peers) in [("a", &["b"][..]), ("b", &["a", "c"]), ("c", &["b"])] {
         let routes = routes(me, peers, peers);
         let store = Tables(embedded(TABLES).await);
-        let (mut wire, lines) = wire();
+        let (mut wire, lines) = wire(peers.len());
         let transport = make(name(me), names(peers));
         let engine = Engine::new(store.clone(), routes.clone(), transport.limits().keeps, 1);
         let (acted, acts) = watch::channel(Vec::new());
@@ -373,7 +373,7 @@ mod xmpp_refuses {
     use crate::relay::xmpp::{Settings, Tls};
 
     async fn end_of(settings: Settings) -> Result<(), TransportError> {
-        let (mut wire, _lines) = wire();
+        let (mut wire, _lines) = wire(1);
         let transport = Box::new(ByXmpp::new(settings)?);
         timeout(Duration::from_secs(15), transport.run(&mut wire, CancellationToken::new()))
             .await
@@ -412,7 +412,7 @@ mod xmpp_refuses {
     }
 
     async fn run(settings: Settings) -> Result<(), TransportError> {
-        let (mut wire, mut lines) = wire();
+        let (mut wire, mut lines) = wire(1);
         let transport = Box::new(ByXmpp::new(settings)?);
         let listening = async { while lines.incoming.recv().await.is_some() {} };
         tokio::select! {

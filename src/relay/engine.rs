@@ -48,9 +48,9 @@ const EXPIRY_EVERY: Duration = Duration::from_secs(60);
 const OLDEST_EVERY: Duration = Duration::from_secs(60);
 
 /// As many rows are read at once: those of whole records, so that the next read begins with one.
-pub(super) const ROWS: u32 = 2 * ROWS_TOGETHER as u32;
+pub(super) const ROWS: u32 = TAKEN_TOGETHER as u32;
 
-/// Frames that are taken in one transaction: with more, one that fails costs too much to do again.
+/// Frames that are taken in one transaction, if it holds them: with more, one that fails costs too much to do again.
 pub(super) const TAKEN_TOGETHER: usize = 2 * ROWS_TOGETHER;
 
 /// Dead letters of a lane within an hour: a peer that sends nothing else must not fill the store.
@@ -195,6 +195,16 @@ type Inspected = Result<(Sealed, Vec<BotName>), (Reason, String)>;
 struct Batch {
     taken: Taken,
     frames: Vec<(Data, Inspected)>,
+}
+
+impl Taken {
+    /// Whether a frame goes on where these end.
+    fn is_followed_by(&self, data: &Data) -> bool {
+        data.epoch == self.epoch
+            && data.number == self.next
+            && data.before == self.chain
+            && data.base <= self.number
+    }
 }
 
 impl Batch {
@@ -387,7 +397,7 @@ impl<S: Store> Engine<S> {
                 continue;
             }
             let most = TAKEN_TOGETHER.min(usize::try_from(room).unwrap_or(TAKEN_TOGETHER));
-            let batch = self.batch(now, from, first, &mut frames, most);
+            let batch = self.batch(now, from, first, &mut frames, most).await?;
             let peer = self.peers.get_mut(from).expect("only a peer is heard");
             let hearing = &mut peer.from.as_mut().expect("it sends")[lane as usize];
             hearing.unanswered += u32::try_from(batch.frames.len() - 1).unwrap_or(0);
@@ -405,15 +415,15 @@ impl<S: Store> Engine<S> {
     }
 
     /// The first frame, and those behind it that continue its history, as many as one transaction holds.
-    fn batch(
-        &self,
+    async fn batch(
+        &mut self,
         now: Timestamp,
         from: &BotName,
         first: Data,
         frames: &mut VecDeque<Data>,
         most: usize,
-    ) -> Batch {
-        let mut taken = Taken {
+    ) -> Result<Batch, Error> {
+        let taken = Taken {
             peer: from.clone(),
             lane: first.lane,
             epoch: first.epoch,
@@ -421,27 +431,34 @@ impl<S: Store> Engine<S> {
             next: first.number,
             chain: first.before.clone(),
         };
-        let (mut batch, mut writes) = (Vec::new(), 1 + self.routes.to.len() + 1);
+        let mut batch = Batch { taken, frames: Vec::new() };
+        let (mut writes, mut joined) = (1, BTreeMap::new());
         let mut next = Some(first);
         while let Some(data) = next {
-            taken.next += 1;
-            taken.chain = data.before.after(&data.id);
             let inspected = self.routes.inspect(now, from, &data);
-            writes += inspected
-                .as_ref()
-                .map_or(1, |(sealed, path)| 1 + self.routes.queues(sealed.envelope(), path).len());
-            batch.push((data, inspected));
-            let follows = |data: &Data| {
-                data.epoch == taken.epoch
-                    && data.number == taken.next
-                    && data.before == taken.chain
-                    && data.base <= taken.number
+            let joins = match &inspected {
+                Ok((sealed, path)) => self.queues_of(now, sealed, path).await?,
+                Err(_) => BTreeMap::new(),
             };
-            // The next one may join every queue there is.
-            let fits = batch.len() < most && writes + 2 + self.routes.to.len() <= WRITES_MAX;
-            next = frames.pop_front_if(|data| fits && follows(data));
+            // Itself or its dead letter, and in each queue its share of a record, or another dead letter.
+            writes += 1;
+            for (out, lane) in joins {
+                writes += usize::from(self.routes.waiting.is_full(&out, lane.as_ref()));
+                let before = joined.entry(out).or_insert(0);
+                writes += usize::from(*before == 0) + usize::from(*before % ROWS_TOGETHER == 0);
+                *before += 1;
+            }
+            if writes > WRITES_MAX && !batch.frames.is_empty() {
+                frames.push_front(data);
+                break;
+            }
+            batch.taken.next += 1;
+            batch.taken.chain = data.before.after(&data.id);
+            batch.frames.push((data, inspected));
+            let has_room = batch.frames.len() < most;
+            next = frames.pop_front_if(|data| has_room && batch.taken.is_followed_by(data));
         }
-        Batch { taken, frames: batch }
+        Ok(batch)
     }
 
     /// Takes envelopes in, hands them on and uses up their numbers, all at once. What is refused becomes a dead
@@ -999,6 +1016,35 @@ mod tests {
         let before = lane_known.unwrap_or(before);
         let data = Data { lane, epoch: 1, base: 0, number, before, id, content };
         engine.hear(now, &name("laptop"), Frame::Data(data)).now_or_never().unwrap().unwrap();
+    }
+
+    /// The model refuses more.
+    #[test]
+    fn what_arrives_together_is_taken_in_as_many_transactions_as_it_needs() {
+        for (links, events) in [(0, 10_000), (3, 10_000), (12, 10_000), (12, 0)] {
+            let mut routes = hub().routes;
+            // A queue that is not there yet is not full: the second transaction finds them so.
+            routes.waiting.events = events;
+            for n in 0..links {
+                let link = Link { topics: vec![Pattern::new("**").unwrap()], vouch: true };
+                routes.to.insert(name(&format!("peer-{n}")), link);
+            }
+            let mut engine = Engine::new(Model::default(), routes, false, 1);
+            let (mut frames, mut before) = (Vec::new(), Chain::start());
+            for number in 0..100 {
+                let envelope = envelope("laptop", &number.to_string());
+                let text = Sealed::seal(envelope.clone()).unwrap().text().to_owned();
+                let content = Content::Envelope { text, signature: None, path: vec![name("laptop")] };
+                let (id, after) = (envelope.id.clone(), before.after(&envelope.id));
+                let data = Data { lane: Lane::Events, epoch: 1, base: 0, number, before, id, content };
+                frames.push((name("laptop"), Frame::Data(data)));
+                before = after;
+            }
+            let now = envelope("laptop", "0").at;
+            engine.hear_all(now, frames).now_or_never().unwrap().unwrap();
+            let expected = engine.store().records().ins.values().next().unwrap().expected;
+            assert_eq!(expected, 100, "{links} links");
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::relay::run::{Act, Fresh, run};
 use crate::relay::settings::{Settings, Via};
 use crate::relay::sources::heard::{Listener, Message};
 use crate::relay::store::{Out, Store, Tables};
-use crate::relay::transport::{Arrival, FRAMES_WAITING, Transport, TransportError, Wire, wire};
+use crate::relay::transport::{Arrival, Transport, TransportError, Wire, frames_waiting, wire};
 
 /// What can never work is tried again so seldom: it may have been mended at the other end.
 const AGAIN_AFTER: Duration = Duration::from_secs(5 * 60);
@@ -158,7 +158,7 @@ impl Relay {
     /// would only send things twice.
     pub async fn serve(&self, actor: impl Act, stop: CancellationToken) {
         let Inner { settings, tables, clock, fresh, .. } = &*self.0;
-        let (wire, lines) = wire();
+        let (wire, lines) = wire(settings.routes.peers().count());
         // All that there are keep frames, the table until they are fetched and the server for who is away.
         let keeps = true;
         let seed = fastrand::u64(..);
@@ -187,8 +187,9 @@ impl Relay {
         let (mut ways, mut keepers) = (BTreeMap::new(), Vec::new());
         let ended = CancellationToken::new();
         for via in &self.0.settings.transports {
-            let (outgoing, taken) = mpsc::channel(FRAMES_WAITING);
-            ways.extend(via.peers().into_iter().map(|peer| (peer, outgoing.clone())));
+            let peers = via.peers();
+            let (outgoing, taken) = mpsc::channel(frames_waiting(peers.len()));
+            ways.extend(peers.into_iter().map(|peer| (peer, outgoing.clone())));
             let wire = Wire { outgoing: taken, incoming: wire.incoming.clone() };
             keepers.push(self.keep(via, wire, ended.clone()));
         }

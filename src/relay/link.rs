@@ -25,7 +25,7 @@ pub const AGAIN_AFTER: Duration = Duration::from_secs(5);
 pub const AGAIN_AFTER_MAX: Duration = Duration::from_secs(60);
 
 /// What is known of a lane out: the durable part.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OutLane {
     pub epoch: u64,
     /// The number of the next envelope.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::dynamo::Error;
+use crate::dynamo::{Error, WRITES_MAX};
 use crate::relay::frame::Lane;
 use crate::relay::law::Law;
 use crate::relay::link::{InLane, OutLane};
@@ -89,6 +89,7 @@ fn dead() -> Error {
 
 impl Records {
     fn write(&mut self, change: &Change) -> Written {
+        assert!(change.writes() <= WRITES_MAX, "a transaction of {} writes", change.writes());
         match &change.step {
             Some(Step::Done(rows))
                 if rows.iter().any(|row| !self.rows.contains_key(&(Out::Here, row.number))) =>

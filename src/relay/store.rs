@@ -6,9 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::hash::{Hash, Hasher};
 use std::slice;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::clock::Timestamp;
 use crate::dynamo::{
@@ -18,7 +20,7 @@ use crate::dynamo::{
 use crate::relay::channels::ChannelRecord;
 use crate::relay::frame::{Lane, Reason};
 use crate::relay::link::{InLane, OutLane};
-use crate::relay::name::{BotName, Chain, EnvelopeId, base32, hash};
+use crate::relay::name::{BotName, Chain, EnvelopeId, base32};
 use crate::relay::rules::state::StateRecord;
 use crate::relay::table::MailRecord;
 
@@ -74,7 +76,7 @@ impl Out {
 }
 
 /// An envelope as it is kept: as text, because it was checked when it came.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Kept {
     pub id: EnvelopeId,
     pub text: String,
@@ -90,7 +92,7 @@ pub struct Kept {
 pub const ROWS_TOGETHER: usize = 24;
 
 /// A row, and the record that it is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RowId {
     pub number: u64,
     /// Of the first row in the record.
@@ -112,7 +114,7 @@ pub struct Row {
 }
 
 /// Envelopes that join a queue, in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Joining {
     pub out: Out,
     /// The queue as it was read; `None`: there is none yet.
@@ -170,7 +172,7 @@ impl Joining {
 }
 
 /// Numbers of a peer's lane that are used up, and our chain after them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Taken {
     pub peer: BotName,
     pub lane: Lane,
@@ -183,7 +185,7 @@ pub struct Taken {
 }
 
 /// An envelope that somebody has to look at.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Dead {
     /// `out/hub/events`, `in/hub/events` or `here`.
     pub lane: String,
@@ -197,7 +199,7 @@ pub struct Dead {
 }
 
 /// What a change depends on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
     /// We wait for the first of these numbers.
     Take(Taken),
@@ -208,7 +210,7 @@ pub enum Step {
 }
 
 /// One transaction.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Change {
     pub step: Option<Step>,
     /// None of them may be there.
@@ -589,12 +591,27 @@ impl Tables {
     }
 }
 
+/// All that is hashed goes into one digest.
+#[derive(Default)]
+struct Fingerprint(Sha256);
+
+impl Hasher for Fingerprint {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0.clone().finalize().iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+    }
+}
+
 /// A change as a transaction, and what each of its writes belongs to.
 fn transaction(change: &Change) -> (Transaction, Vec<Part>) {
     let mut parts = Vec::new();
     // The same change twice is the same transaction: a repeat is recognised by the store.
-    let digest = hash(&[&format!("{change:?}")]);
-    let mut transaction = Transaction::new(Token::new(&base32(&digest)[..TOKEN_LENGTH]));
+    let mut digest = Fingerprint::default();
+    change.hash(&mut digest);
+    let mut transaction = Transaction::new(Token::new(&base32(&digest.0.finalize())[..TOKEN_LENGTH]));
     if let Some(step) = &change.step {
         parts.extend(std::iter::repeat_n(Part::Step, change.steps()));
         transaction = match step {

@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 use crate::relay::frame::Frame;
 use crate::relay::name::BotName;
 
-/// Frames that wait on either side: two windows of a lane. When it is full, the engine waits, and a transport
-/// drops what it heard.
-pub const FRAMES_WAITING: usize = 256;
+/// Frames of each peer that wait on either side: more than it may have in flight. When that is full, the engine
+/// waits, and a transport drops what it heard.
+const FRAMES_WAITING: usize = 256;
 
 /// What a transport can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,11 +45,16 @@ pub struct Lines {
     pub incoming: mpsc::Receiver<Arrival>,
 }
 
-/// Both ends.
-pub fn wire() -> (Wire, Lines) {
-    let (to_transport, outgoing) = mpsc::channel(FRAMES_WAITING);
-    let (to_engine, incoming) = mpsc::channel(FRAMES_WAITING);
+/// Both ends, for so many peers.
+pub fn wire(peers: usize) -> (Wire, Lines) {
+    let (to_transport, outgoing) = mpsc::channel(frames_waiting(peers));
+    let (to_engine, incoming) = mpsc::channel(frames_waiting(peers));
     (Wire { outgoing, incoming: to_engine }, Lines { outgoing: to_transport, incoming })
+}
+
+/// Frames of so many peers that wait on one side.
+pub fn frames_waiting(peers: usize) -> usize {
+    FRAMES_WAITING * peers.max(1)
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,4 +85,21 @@ pub enum TransportError {
     Taken(String),
     #[error("the configuration of the transport is wrong: {0}")]
     Config(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::link::{EVENTS_IN_FLIGHT, SAMPLES_IN_FLIGHT};
+
+    #[test]
+    fn all_that_peers_have_in_flight_is_heard() {
+        let in_flight = usize::from(EVENTS_IN_FLIGHT) + usize::from(SAMPLES_IN_FLIGHT);
+        for peers in [1, 20] {
+            let (wire, _lines) = wire(peers);
+            for _ in 0..peers * in_flight {
+                wire.incoming.try_send(Arrival::Stranger).expect("there is room");
+            }
+        }
+    }
 }

@@ -17,7 +17,7 @@ const KEPT_SECONDS: i64 = 30 * 24 * 3_600;
 const OLD_SECONDS: i64 = 7 * 24 * 3_600;
 
 /// One record of `relay_state`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StateRecord {
     /// `disk-nearly-full/0`: a rule and which of its actions; `sources/syslog`.
     pub rule: String,

@@ -104,6 +104,7 @@ const PERSONAL: Personal = Personal {
         ("values", Privacy::None),
         ("next", Privacy::None),
         ("claims", Privacy::None),
+        ("giving", Privacy::None),
         ("back", Privacy::None),
         ("free", Privacy::None),
         ("holders", Privacy::None),

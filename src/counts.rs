@@ -211,8 +211,8 @@ impl Counts {
         }
     }
 
-    /// What was counted here in some slots of a board and may not be written yet. It is taken before rows of the board are read,
-    /// and completes them.
+    /// What was counted here in some slots of a board and may not be written yet. It is taken before rows of the
+    /// board are read, and completes them.
     pub fn unwritten(&self, board: &str, within: impl Fn(&str) -> bool, now: Timestamp) -> Unwritten {
         let mut waiting = self.waiting();
         // Whatever waits now goes with a later flush than this.

@@ -127,7 +127,10 @@ impl SharedData {
     pub async fn undeal(&self, list: &str, who: &Who) -> Result<bool> {
         let (place, who) = (self.deal_place(list)?, who.checked()?);
         let known = self.hub.list(&place).await?;
-        self.hub.undeal(&place, &known, who).await
+        match self.hub.claim_of(&place, &known, who).await? {
+            Some(spot) => self.hub.give_back(&place, &known, who, spot).await,
+            None => self.hub.give_back_again(&place, &known, who).await,
+        }
     }
 }
 
@@ -249,13 +252,6 @@ impl Hub {
         match self.settle(at, items::keep(who, nonce), kept).await? {
             Settled::Done(_) => Ok(has.cloned()),
             Settled::Refused { .. } => Ok(None),
-        }
-    }
-
-    async fn undeal(&self, place: &Place, list: &List, who: &str) -> Result<bool> {
-        match self.claim_of(place, list, who).await? {
-            Some(spot) => self.give_back(place, list, who, spot).await,
-            None => self.give_back_again(place, list, who).await,
         }
     }
 

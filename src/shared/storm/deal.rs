@@ -151,8 +151,7 @@ fn no_element_is_dealt_twice_or_lost() {
 
 #[test]
 fn without_their_rules_elements_are_dealt_twice_or_lost() {
-    let rules = [Rule::OneElementEach, Rule::ShardHasMore, Rule::GiverHasIt, Rule::AskerKeeps];
-    for rule in rules {
+    for rule in [Rule::OneElementEach, Rule::ShardHasMore, Rule::GiverHasIt, Rule::AskerKeeps] {
         finds(rule, Weather::LATE, deals);
     }
 }

@@ -53,3 +53,7 @@ pub mod tasks;
 pub mod telemetry;
 pub mod web;
 pub mod yaml;
+
+/// Of everything that links this: the executable, its tests and its benchmarks.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

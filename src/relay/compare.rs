@@ -81,9 +81,11 @@ impl Dice {
                 Some(Step::Take(Taken { peer, lane, epoch, number, next, chain }))
             }
         };
-        let (id, text, path) = (self.id(), format!("text {}", self.steps), vec![self.peer()]);
-        let (at, signature) =
-            (Timestamp::from_millis(1_234), (self.below(2) == 0).then(|| "signed".to_owned()));
+        let at = Timestamp::from_millis(1_234);
+        // As much of an envelope as a store reads.
+        let text = format!(r#"{{"step":{},"at":{},"until":{}}}"#, self.steps, at.millis(), UNTIL.millis());
+        let (id, path) = (self.id(), vec![self.peer()]);
+        let signature = (self.below(2) == 0).then(|| "signed".to_owned());
         let kept = Kept { id: id.clone(), text, signature, path, at, until: UNTIL };
         let envelopes = if self.below(4) > 0 { vec![(kept, Some(self.peer()))] } else { Vec::new() };
         let at = Timestamp::from_seconds(3_000_000_000);

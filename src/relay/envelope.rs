@@ -70,6 +70,23 @@ pub struct Envelope {
     pub fields: BTreeMap<String, Value>,
 }
 
+/// From when until when an envelope lives: all of its text that a queue asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Life {
+    #[serde(with = "millis")]
+    pub at: Timestamp,
+    #[serde(with = "millis")]
+    pub until: Timestamp,
+}
+
+impl Life {
+    /// A text that is no envelope has no life left, and so blocks nobody.
+    pub fn of(text: &str) -> Self {
+        let over = Timestamp::from_millis(0);
+        serde_json::from_str(text).unwrap_or(Self { at: over, until: over })
+    }
+}
+
 /// Whether it must arrive. The topic decides it, not the message: the order within a topic depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -272,6 +289,17 @@ pub(super) mod tests {
                 ("used_percent".to_owned(), Value::Number(91.5)),
                 ("urgent".to_owned(), Value::Bool(true)),
             ]),
+        }
+    }
+
+    #[test]
+    fn its_life_is_read_without_the_rest() {
+        let envelope = envelope("laptop", "x");
+        let sealed = Sealed::seal(envelope.clone()).unwrap();
+        assert_eq!(Life::of(sealed.text()), Life { at: envelope.at, until: envelope.until });
+        let over = Timestamp::from_millis(0);
+        for text in ["", "{}", "no envelope", r#"{"at":1,"until":-1}"#] {
+            assert_eq!(Life::of(text), Life { at: over, until: over }, "{text}");
         }
     }
 

@@ -18,6 +18,7 @@ use crate::dynamo::{
     Transaction, Update,
 };
 use crate::relay::channels::ChannelRecord;
+use crate::relay::envelope::Life;
 use crate::relay::frame::{Lane, Reason};
 use crate::relay::link::{InLane, OutLane};
 use crate::relay::name::{BotName, Chain, EnvelopeId, base32};
@@ -305,13 +306,13 @@ pub trait Store: Send + Sync {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EnvelopeRecord {
     pub id: EnvelopeId,
+    /// When it was made and until when it lives stands here and nowhere else: each attribute of a record costs.
     pub text: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
     pub path: Vec<BotName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub came_from: Option<BotName>,
-    /// In milliseconds since 1970, like `until`.
-    pub made_at: i64,
-    pub until: i64,
     pub expires_at: i64,
 }
 
@@ -328,8 +329,6 @@ impl Table for EnvelopeRecord {
             ("signature", Privacy::None),
             ("path", Privacy::None),
             ("came_from", Privacy::None),
-            ("made_at", Privacy::None),
-            ("until", Privacy::None),
             ("expires_at", Privacy::None),
         ],
         places: Places::Nowhere,
@@ -544,10 +543,13 @@ impl EnvelopeRecord {
             signature: kept.signature.clone(),
             path: kept.path.clone(),
             came_from: came_from.cloned(),
-            made_at: kept.at.millis(),
-            until: kept.until.millis(),
             expires_at: kept.until.seconds() + KEPT_AFTER_SECONDS,
         }
+    }
+
+    fn kept(self) -> Kept {
+        let Life { at, until } = Life::of(&self.text);
+        Kept { id: self.id, text: self.text, signature: self.signature, path: self.path, at, until }
     }
 }
 
@@ -794,15 +796,7 @@ impl Store for Tables {
 
     async fn kept_all(&self, ids: &[EnvelopeId]) -> Result<BTreeMap<EnvelopeId, Kept>, Error> {
         let found = self.0.get_all::<EnvelopeRecord>(ids.iter().map(EnvelopeId::to_string)).await?;
-        let kept = |record: EnvelopeRecord| Kept {
-            id: record.id,
-            text: record.text,
-            signature: record.signature,
-            path: record.path,
-            at: Timestamp::from_millis(record.made_at),
-            until: Timestamp::from_millis(record.until),
-        };
-        Ok(found.into_iter().map(|record| (record.id.clone(), kept(record))).collect())
+        Ok(found.into_iter().map(|record| (record.id.clone(), record.kept())).collect())
     }
 }
 

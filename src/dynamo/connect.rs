@@ -181,8 +181,7 @@ pub(crate) fn in_process(http: SharedHttpClient, config: &StoreConfig) -> Dynamo
         .http_client(config.around(http))
         .region(Region::new(LOCAL_REGION))
         .endpoint_url("http://embedded.invalid")
-        // A signature is for whoever cannot see who asks.
-        .allow_no_auth()
+        .credentials_provider(local_credentials())
         .timeout_config(timeout);
     finish(builder, config)
 }

@@ -34,6 +34,7 @@ use sasl::common::ChannelBinding;
 use server::{DOMAIN, PASSWORD, Server};
 use tokio::io::BufStream;
 use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_xmpp::Stanza;
@@ -58,7 +59,7 @@ fn number(name: &str, usual: usize) -> usize {
 
 fn main() -> anyhow::Result<()> {
     let part = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    let runtime = tokio::runtime::Runtime::new()?;
+    let runtime = Runtime::new()?;
     runtime.block_on(async {
         if part.as_deref() != Some("waiting") {
             rate().await?;
@@ -176,9 +177,11 @@ async fn ours(messages: usize, on_disk: bool) -> anyhow::Result<f64> {
     let stop = CancellationToken::new();
     let (counted, mut seen) = watch::channel((0, None));
     let (nobody, _) = watch::channel((0, None));
+    // Two bots are two processes.
+    let (home_a, home_b) = (Runtime::new()?, Runtime::new()?);
     let serving = [
-        tokio::spawn(serve(a, Counter(nobody), stop.clone())),
-        tokio::spawn(serve(b, Counter(counted), stop.clone())),
+        home_a.spawn(serve(a, Counter(nobody), stop.clone())),
+        home_b.spawn(serve(b, Counter(counted), stop.clone())),
     ];
     let (count, first) = *seen.wait_for(|(count, _)| *count >= messages).await?;
     let rate = (count - 1) as f64 / first.expect("one came").elapsed().as_secs_f64();
@@ -186,6 +189,8 @@ async fn ours(messages: usize, on_disk: bool) -> anyhow::Result<f64> {
     for served in serving {
         served.await?;
     }
+    home_a.shutdown_background();
+    home_b.shutdown_background();
     Ok(rate)
 }
 
@@ -196,10 +201,11 @@ async fn serve(relay: Relay, actor: Counter, stop: CancellationToken) {
 /// The least that anybody could do: stanzas of the same size, one after the other.
 async fn bare(messages: usize) -> anyhow::Result<f64> {
     let server = Server::start(false, &["a", "b"]).await;
-    let mut b = session(&server, "b").await?;
-    let a = session(&server, "a").await?;
+    let (home_a, home_b) = (Runtime::new()?, Runtime::new()?);
+    let mut b = home_b.spawn(session(server.address(), "b")).await??;
+    let a = home_a.spawn(session(server.address(), "a")).await??;
     let body = body()?;
-    let receiving = async {
+    let receiving = home_b.spawn(async move {
         let (mut count, mut first) = (0, None);
         while count < messages {
             if let Some(Event::Stanza(Stanza::Message(_))) = b.next().await {
@@ -208,16 +214,19 @@ async fn bare(messages: usize) -> anyhow::Result<f64> {
             }
         }
         (count - 1) as f64 / first.map_or(0.0, |first| first.elapsed().as_secs_f64())
-    };
-    let sending = async {
+    });
+    let sending = home_a.spawn(async move {
         for _ in 0..messages {
             let to = Jid::new(&format!("b@{DOMAIN}")).expect("an address");
             let message = Message::chat(Some(to)).with_body(Lang::new(), body.clone());
             a.send(Box::new(Stanza::Message(message))).await;
         }
-    };
-    let (rate, ()) = tokio::join!(receiving, sending);
-    Ok(rate)
+    });
+    let (rate, sent) = tokio::join!(receiving, sending);
+    sent?;
+    home_a.shutdown_background();
+    home_b.shutdown_background();
+    Ok(rate?)
 }
 
 /// What a frame of ours is as the body of a message.
@@ -253,9 +262,9 @@ impl ServerConnector for Plain {
     }
 }
 
-async fn session(server: &Server, who: &str) -> anyhow::Result<StanzaStream> {
+async fn session(server: String, who: &'static str) -> anyhow::Result<StanzaStream> {
     let jid = Jid::new(&format!("{who}@{DOMAIN}/bare"))?;
-    let connector = Plain(server.address());
+    let connector = Plain(server);
     let mut stream = StanzaStream::new_c2s(connector, jid, PASSWORD.into(), Timeouts::tight(), 256);
     while let Some(event) = stream.next().await {
         if matches!(event, Event::Stream(StreamEvent::Reset { .. })) {

@@ -2,7 +2,7 @@
 //!
 //! One task owns the stream. `Data` goes as a chat message, which servers keep for a bot that is away; `Hello`
 //! and `Ack` as headlines, which they do not: an old one says nothing. `Data` that waits goes together in one
-//! message: most of what a message costs a server does not depend on its size. The server's word on delivery counts for
+//! message: much of what a message costs a server does not depend on its size. The server's word on delivery counts for
 //! nothing, so there is no stream management: each connection is a fresh session, and what was lost with the
 //! last one is sent again by the lanes above.
 
@@ -69,6 +69,10 @@ const HINTS: &str = "urn:xmpp:hints";
 
 /// Base 64 of the largest frame: of what servers take, the least is 64 KiB.
 const BODY_MAX: usize = FRAME_MAX.div_ceil(3) * 4;
+
+/// Frames go together up to this size. Prosody takes 8 KiB from a socket at once and then pauses for a millisecond,
+/// if it has nothing else to do: the end of a larger message would wait for that again and again.
+const TOGETHER_MAX: usize = 7_680;
 
 /// Between two frames of one message. No letter of base 64.
 const BETWEEN: char = ' ';
@@ -369,7 +373,7 @@ impl Letter {
     /// Whether another may go with it.
     fn takes(&self, other: &Self) -> bool {
         let data = matches!((&self.first, &other.first), (Frame::Data(_), Frame::Data(_)));
-        data && self.to == other.to && self.body.len() + BETWEEN.len_utf8() + other.body.len() <= BODY_MAX
+        data && self.to == other.to && self.body.len() + BETWEEN.len_utf8() + other.body.len() <= TOGETHER_MAX
     }
 
     fn message(self) -> XmppStreamElement {
@@ -490,10 +494,12 @@ mod tests {
             ("b", data(3, 9)),
             ("b", hello()),
             ("b", hello()),
-            ("b", data(4, 20_000)),
+            ("b", data(4, 2_000)),
             ("b", data(5, FRAME_MAX)),
-            ("b", data(6, 30_000)),
-            ("b", data(7, 9)),
+            ("b", data(6, 2_000)),
+            ("b", data(7, 2_000)),
+            ("b", data(8, 20_000)),
+            ("b", data(9, 9)),
         ];
         all.into_iter().for_each(|(peer, frame)| to.try_send((name(peer), frame)).unwrap());
         let (transport, mut pending) = (transport(), Pending { answers: VecDeque::new(), next: None });
@@ -510,6 +516,9 @@ mod tests {
             let said: Vec<_> = said.collect();
             messages.push(format!("{}: {}", message.to.unwrap().node().unwrap(), said.join(" ")));
         }
-        assert_eq!(messages, ["b: 0 1 2", "c: 0", "b: 3", "b: hello", "b: hello", "b: 4", "b: 6 7"]);
+        assert_eq!(
+            messages,
+            ["b: 0 1 2", "c: 0", "b: 3", "b: hello", "b: hello", "b: 4 6", "b: 7", "b: 8", "b: 9"]
+        );
     }
 }

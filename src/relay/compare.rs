@@ -61,26 +61,23 @@ impl Dice {
     async fn change(&mut self, model: &Model) -> Change {
         // A change is never the same as one before, unlike here: the store would take it for a repeat.
         self.steps += 1;
-        let step = match self.below(3) {
-            0 => None,
-            // Of a row that was there once: nobody acts on what is still to come.
-            1 => {
-                let next = model.out_lane(&Out::Here).await.unwrap().map_or(0, |lane| lane.next);
-                let first = self.below(next.max(4) - 3);
-                let numbers = first..=first + self.below(3);
-                let rows = numbers.map(|number| self.row(model, &Out::Here, number)).collect();
-                (next > 3).then_some(Step::Done(rows))
-            }
-            _ => {
-                let (peer, lane) = (self.peer(), Lane::Events);
-                let known = model.in_lane(&peer, lane).await.unwrap();
-                let (epoch, number) = known.map_or((5, 0), |lane| (lane.epoch, lane.expected));
-                let chain = Chain::start().after(&self.id());
-                let number = number + u64::from(self.below(5) == 0);
-                let next = number + 1 + self.below(3);
-                Some(Step::Take(Taken { peer, lane, epoch, number, next, chain }))
-            }
-        };
+        let mut steps = Vec::new();
+        if self.below(2) == 0 {
+            let (peer, lane) = (self.peer(), Lane::Events);
+            let known = model.in_lane(&peer, lane).await.unwrap();
+            let (epoch, number) = known.map_or((5, 0), |lane| (lane.epoch, lane.expected));
+            let chain = Chain::start().after(&self.id());
+            let number = number + u64::from(self.below(5) == 0);
+            let next = number + 1 + self.below(3);
+            steps.push(Step::Take(Taken { peer, lane, epoch, number, next, chain }));
+        }
+        // Of rows that were there once: nobody acts on what is still to come.
+        let next = model.out_lane(&Out::Here).await.unwrap().map_or(0, |lane| lane.next);
+        if next > 3 && self.below(2) == 0 {
+            let first = self.below(next - 3);
+            let numbers = first..=first + self.below(3);
+            steps.push(Step::Done(numbers.map(|number| self.row(model, &Out::Here, number)).collect()));
+        }
         let at = Timestamp::from_millis(1_234);
         // As much of an envelope as a store reads.
         let text = format!(r#"{{"step":{},"at":{},"until":{}}}"#, self.steps, at.millis(), UNTIL.millis());
@@ -91,7 +88,7 @@ impl Dice {
         let at = Timestamp::from_seconds(3_000_000_000);
         let (lane, reason, detail) = ("here".to_owned(), self.reason(), self.steps.to_string());
         let dead = vec![Dead { lane, at, id, reason, detail, text: None, signature: None, path: Vec::new() }];
-        Change { step, envelopes, joining: self.joining(model).await, dead, ..Change::default() }
+        Change { steps, envelopes, joining: self.joining(model).await, dead, ..Change::default() }
     }
 
     /// A row as it was read, also if it is gone while others of its record are not; or one that never was.

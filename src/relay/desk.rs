@@ -191,7 +191,7 @@ pub async fn queue(tables: &Tables, out: &Out, limit: u32) -> Result<Vec<Waits>,
     let Some(lane) = tables.out_lane(out).await? else { return Ok(Vec::new()) };
     let mut waiting = Vec::new();
     for Row { row: RowId { number, .. }, id, tries, due, skip, .. } in
-        tables.rows(out, lane.acked, limit).await?
+        tables.rows(out, lane.acked, limit).await?.into_iter().take(limit as usize)
     {
         let kept = tables.kept(&id).await?;
         let sealed = kept.as_ref().and_then(|kept| Sealed::open(kept.text.clone()).ok());
@@ -317,9 +317,9 @@ async fn revive(
         let queued = [(envelope.id.clone(), envelope.until, outs)];
         let envelopes =
             if is_known { vec![] } else { vec![(kept(&sealed, path.clone()), came_from.clone())] };
-        let step = Some(Step::Revive { lane: record.lane.clone(), at: record.at.clone() });
+        let steps = vec![Step::Revive { lane: record.lane.clone(), at: record.at.clone() }];
         let joining = joining(&known, epoch(now), &queued);
-        let change = Change { step, envelopes, joining, ..Change::default() };
+        let change = Change { steps, envelopes, joining, ..Change::default() };
         match tables.write(&change).await? {
             Written::Done => return Ok(Retried::Queued),
             Written::Passed => return Ok(Retried::Gone),
@@ -357,7 +357,7 @@ pub async fn drop_one(tables: &Tables, routes: &Routes, id: &EnvelopeId) -> Resu
         let Passage { out, row, .. } = passage;
         gone += u32::from(match &out {
             Out::Here => {
-                let change = Change { step: Some(Step::Done(vec![row])), ..Change::default() };
+                let change = Change { steps: vec![Step::Done(vec![row])], ..Change::default() };
                 tables.write(&change).await? == Written::Done
             }
             // Its number stays, so that nothing waits for it.
@@ -380,9 +380,7 @@ pub async fn drop_peer(tables: &Tables, peer: &BotName) -> Result<u64, Error> {
         loop {
             let rows = tables.rows(&out, from, ROWS).await?;
             let Some(last) = rows.last().map(|row| row.row.number) else { break };
-            // A record of which some rows are still to be read is there for the next page.
-            let whole = rows.iter().map(|row| row.row).filter(|row| row.first + row.count <= last + 1);
-            for first in whole.map(|row| row.first).collect::<BTreeSet<_>>() {
+            for first in rows.iter().map(|row| row.row.first).collect::<BTreeSet<_>>() {
                 tables.0.delete::<OutboxRecord>((out.name(), first)).await?;
             }
             gone += rows.len() as u64;
@@ -517,7 +515,7 @@ mod tests {
             path: Vec::new(),
         };
         let row = RowId { number: 0, first: 0, count: 1 };
-        let died = Change { step: Some(Step::Done(vec![row])), dead: vec![dead], ..Change::default() };
+        let died = Change { steps: vec![Step::Done(vec![row])], dead: vec![dead], ..Change::default() };
         assert_eq!(tables.write(&died).await.unwrap(), Written::Done);
         assert_eq!(super::dead(&tables, &routes, None, 10).await.unwrap().len(), 1);
         let tried = retry(&tables, &routes, NOW, &id).await.unwrap();

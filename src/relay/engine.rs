@@ -21,7 +21,7 @@ use crate::relay::name::BotName;
 use crate::relay::publish::{Draft, Onward, Published, Refused, TRIES_MAX, kept, publish};
 use crate::relay::routes::{HOPS_MAX, Routes};
 use crate::relay::store::{
-    Change, Dead, Kept, Note, Out, ROWS_TOGETHER, Step, Store, Taken, Written, joining,
+    Change, Dead, Kept, Note, Out, ROWS_TOGETHER, Row, Step, Store, Taken, Written, joining,
 };
 
 /// Everybody says this often that they are there.
@@ -98,6 +98,7 @@ struct Sending {
     known: Option<OutLane>,
     look_at: Timestamp,
     flight: Option<Flight>,
+    ahead: Ahead,
     note_at: Option<Timestamp>,
     noted: u64,
     expiry_at: Timestamp,
@@ -106,6 +107,14 @@ struct Sending {
     oldest_at: Timestamp,
     /// While the peer is down: what its transport keeps for it has been sent.
     left: bool,
+}
+
+/// What has been read of a queue and is sent next.
+#[derive(Default)]
+struct Ahead {
+    /// Nothing is there from this number up to the first of them.
+    from: u64,
+    rows: VecDeque<(Row, Option<Kept>)>,
 }
 
 /// A lane in.
@@ -131,6 +140,7 @@ impl Peer {
             known: None,
             look_at: START,
             flight: None,
+            ahead: Ahead::default(),
             note_at: None,
             noted: 0,
             expiry_at: START,
@@ -470,13 +480,10 @@ impl<S: Store> Engine<S> {
                 dead.extend(self.refused(now, from, data, *reason, detail));
             }
         }
-        let mut known_ids = BTreeSet::new();
+        let (mut known_ids, mut ends) = (BTreeSet::new(), self.here.noted());
         for _ in 0..TRIES_MAX {
-            let mut change = Change {
-                step: Some(Step::Take(batch.taken.clone())),
-                dead: dead.clone(),
-                ..Change::default()
-            };
+            let steps = vec![Step::Take(batch.taken.clone())];
+            let mut change = Change { steps, dead: dead.clone(), ..Change::default() };
             let (mut queues, mut queued, mut dropped) = (BTreeMap::new(), Vec::new(), 0);
             let mut fresh = BTreeSet::new();
             for (sealed, path) in batch.sound() {
@@ -492,15 +499,25 @@ impl<S: Store> Engine<S> {
                 dropped += onward.dropped;
             }
             change.joining = joining(&queues, epoch(now), &queued);
+            if !ends.is_empty() {
+                change.steps.push(Step::Done(ends.clone()));
+                if change.writes() > WRITES_MAX {
+                    change.steps.pop();
+                    ends.clear();
+                }
+            }
             match self.store.write(&change).await? {
                 Written::Done => {
                     self.joined(&change);
                     self.count_taken(now, from, &batch, &change, dropped);
+                    self.ended(now, &ends);
                     if let Some(here) = change.joining.iter().find(|joining| joining.out == Out::Here) {
                         self.here.hold_joined(here, batch.sound());
                     }
                     return Ok(true);
                 }
+                // Perhaps somebody else was first with what ends: that is told apart when it ends by itself.
+                Written::Passed if !ends.is_empty() => ends.clear(),
                 Written::Passed => return Ok(false),
                 // It came by another way before, and others of them may have.
                 Written::Known(_) => {
@@ -657,6 +674,16 @@ impl<S: Store> Engine<S> {
         self.here.note(&self.store, now).await
     }
 
+    /// Reads what is sent when the peers have acknowledged more, so that they need not wait for it then.
+    pub async fn read_ahead(&mut self, now: Timestamp) -> Result<(), Error> {
+        for peer in self.peers.values_mut().filter(|peer| peer.is_up(now)) {
+            for sending in peer.to.iter_mut().flatten() {
+                sending.read_ahead(&self.store).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// How many frames a peer may have in flight to us.
     async fn room(&mut self, now: Timestamp) -> Result<u16, Error> {
         let waiting = self.here.lane(&self.store, now).await?.map_or(0, |lane| lane.waiting());
@@ -788,6 +815,26 @@ impl Hearing {
     }
 }
 
+impl Ahead {
+    /// The number after the last.
+    fn end(&self) -> u64 {
+        self.rows.back().map_or(self.from, |(row, _)| row.row.number + 1)
+    }
+
+    /// Reads some more, if there are any.
+    async fn read<S: Store>(&mut self, store: &S, out: &Out) -> Result<(), Error> {
+        let rows = store.rows(out, self.end(), ROWS).await?;
+        let ids: Vec<_> = rows.iter().filter(|row| row.skip.is_none()).map(|row| row.id.clone()).collect();
+        let kept = store.kept_all(&ids).await?;
+        self.rows.extend(rows.into_iter().map(|row| {
+            // One that was refused and is tried again is there twice.
+            let kept = kept.get(&row.id).filter(|_| row.skip.is_none()).cloned();
+            (row, kept)
+        }));
+        Ok(())
+    }
+}
+
 impl Sending {
     /// Reads the lane, if it may have changed.
     async fn lane<S: Store>(&mut self, store: &S, now: Timestamp) -> Result<(), Error> {
@@ -796,6 +843,7 @@ impl Sending {
         }
         self.known = store.out_lane(&self.out).await?;
         self.look_at = now.plus(LOOK_EVERY);
+        self.ahead = Ahead::default();
         if let (Some(known), Some(flight)) = (&mut self.known, &mut self.flight) {
             // What is settled may not be written down yet.
             known.acked = known.acked.max(flight.acked.min(known.next));
@@ -888,10 +936,14 @@ impl Sending {
             flight.late();
         }
         let mut frames = Vec::new();
-        'sending: while flight.free() > 0 && flight.next() < lane.next {
-            let limit = ROWS.min(u32::try_from(flight.free()).unwrap_or(ROWS));
-            let rows = store.rows(&self.out, flight.next(), limit).await?;
-            let first = rows.first().map_or(lane.next, |row| row.row.number);
+        while flight.free() > 0 && flight.next() < lane.next {
+            if self.ahead.from != flight.next() {
+                self.ahead = Ahead { from: flight.next(), rows: VecDeque::new() };
+            }
+            if self.ahead.rows.is_empty() {
+                self.ahead.read(store, &self.out).await?;
+            }
+            let first = self.ahead.rows.front().map_or(lane.next, |(row, _)| row.row.number);
             if first > flight.next() {
                 // What lies between has expired. What is before it must be settled first.
                 if !flight.is_empty() {
@@ -900,33 +952,35 @@ impl Sending {
                 lane.acked = first;
                 flight.settle(now, first, spread);
                 self.note_at.get_or_insert(now.plus(NOTE_AFTER));
+                self.ahead.from = first;
             }
-            let ids: Vec<_> =
-                rows.iter().filter(|row| row.skip.is_none()).map(|row| row.id.clone()).collect();
-            let kept = store.kept_all(&ids).await?;
-            for row in &rows {
-                if row.row.number != flight.next() || flight.free() == 0 {
-                    break 'sending;
+            let Some((Row { row, id, before, skip, .. }, kept)) = self.ahead.rows.pop_front() else { break };
+            self.ahead.from = row.number + 1;
+            let content = match kept.filter(|kept| kept.until > now) {
+                None => Content::Skip(skip.unwrap_or(Reason::Expired)),
+                Some(mut kept) => {
+                    kept.path.push(self.me.clone());
+                    let Kept { text, signature, path, .. } = kept;
+                    Content::Envelope { text, signature, path }
                 }
-                let kept = kept.get(&row.id).filter(|kept| row.skip.is_none() && kept.until > now);
-                let kept = kept.cloned().ok_or(row.skip.unwrap_or(Reason::Expired));
-                let content = match kept {
-                    Err(reason) => Content::Skip(reason),
-                    Ok(mut kept) => {
-                        kept.path.push(self.me.clone());
-                        let Kept { text, signature, path, .. } = kept;
-                        Content::Envelope { text, signature, path }
-                    }
-                };
-                let bytes = if let Content::Envelope { text, .. } = &content { text.len() } else { 0 };
-                flight.push(now, row.before.clone(), bytes, spread);
-                let (epoch, base) = (lane.epoch, flight.acked);
-                let (number, before, id) = (row.row.number, row.before.clone(), row.id.clone());
-                frames.push(Data { lane: self.lane, epoch, base, number, before, id, content });
-            }
+            };
+            let bytes = if let Content::Envelope { text, .. } = &content { text.len() } else { 0 };
+            flight.push(now, before.clone(), bytes, spread);
+            let (lane, epoch, base) = (self.lane, lane.epoch, flight.acked);
+            frames.push(Data { lane, epoch, base, number: row.number, before, id, content });
         }
         self.left = !is_up;
         Ok(frames)
+    }
+
+    /// Reads what is sent next, while what was sent is on its way.
+    async fn read_ahead<S: Store>(&mut self, store: &S) -> Result<(), Error> {
+        let (Some(lane), Some(flight)) = (&self.known, &self.flight) else { return Ok(()) };
+        let is_next = !flight.is_empty() && self.ahead.from == flight.next();
+        if is_next && self.ahead.end() < lane.next && self.ahead.rows.len() < ROWS as usize {
+            self.ahead.read(store, &self.out).await?;
+        }
+        Ok(())
     }
 
     /// Looks how long the first has waited, now and then.
@@ -1237,6 +1291,42 @@ mod tests {
             }
             clock.advance(Duration::from_millis(100));
         }
+    }
+
+    /// More than is in flight at once, over a way that loses some: what was read before it could be sent is not sent
+    /// in place of what has to be sent again.
+    #[test]
+    fn what_is_read_ahead_is_sent_in_its_place() {
+        const MESSAGES: usize = 500;
+        let link = Link { topics: vec![Pattern::new("**").unwrap()], vouch: false };
+        let (mut to_b, mut from_a) = (lonely("a"), lonely("b"));
+        to_b.to.insert(name("b"), link.clone());
+        from_a.from.insert(name("a"), link);
+        let mut now = Timestamp::from_seconds(1_800_000_000);
+        let mut a = Engine::new(Model::default(), to_b, false, 1);
+        let mut b = Engine::new(Model::default(), from_a, false, 1);
+        for n in 0..MESSAGES {
+            a.publish(now, Draft::test("x", &n.to_string(), now)).now_or_never().unwrap().unwrap();
+        }
+        let seed = fastrand::u64(..);
+        println!("seed {seed}");
+        let mut chance = fastrand::Rng::with_seed(seed);
+        for _ in 0..5_000 {
+            for (from, to) in [("a", "b"), ("b", "a")] {
+                let (sender, hearer) = if from == "a" { (&mut a, &mut b) } else { (&mut b, &mut a) };
+                sender.tick(now).now_or_never().unwrap().unwrap();
+                let frames = sender.outgoing().into_iter().filter(|_| chance.u32(0..50) > 0);
+                let frames = frames.map(|(peer, frame)| {
+                    assert_eq!(peer, name(to));
+                    (name(from), frame)
+                });
+                hearer.hear_all(now, frames.collect()).now_or_never().unwrap().unwrap();
+                a.read_ahead(now).now_or_never().unwrap().unwrap();
+            }
+            now = now.plus(ACK_AFTER);
+        }
+        assert_eq!((b.counts.total(What::Accepted), b.counts.total(What::Gaps)), (MESSAGES as u64, 0));
+        assert!(a.counts.total(What::Resent) > 0, "nothing was lost on the way");
     }
 
     #[tokio::test]

@@ -103,6 +103,8 @@ pub(super) struct Here {
     pub known: Option<OutLane>,
     pub look_at: Timestamp,
     held: BTreeMap<u64, Work>,
+    /// Those of them that were acted upon, and whose end is still to be written.
+    noted: BTreeSet<RowId>,
     measured: BTreeMap<u64, Work>,
     /// Rows below it are held, or gone.
     loaded: u64,
@@ -118,6 +120,7 @@ impl Default for Here {
             known: None,
             look_at: Timestamp::from_millis(0),
             held: BTreeMap::new(),
+            noted: BTreeSet::new(),
             measured: BTreeMap::new(),
             loaded: 0,
             began_below: 0,
@@ -157,6 +160,7 @@ impl Here {
         match place {
             Place::Row(row) => {
                 self.held.remove(&row.number);
+                self.noted.remove(&row);
                 self.settle(now);
             }
             Place::Memory(number) => drop(self.measured.remove(&number)),
@@ -206,10 +210,20 @@ impl Here {
         Ok(())
     }
 
+    /// Rows that end with the next transaction.
+    pub fn noted(&self) -> Vec<RowId> {
+        self.noted.iter().copied().collect()
+    }
+
+    /// The rows that are to be acted upon.
+    fn open(&self) -> impl Iterator<Item = &Work> {
+        self.held.values().filter(|work| work.row().is_none_or(|row| !self.noted.contains(&row)))
+    }
+
     /// Those that need not wait for another, in their order.
     fn ready(&self, now: Timestamp, most: usize) -> Vec<Work> {
         let (mut aside, mut ready): (BTreeSet<Stream>, _) = (BTreeSet::new(), Vec::new());
-        for work in self.held.values().chain(self.measured.values()) {
+        for work in self.open().chain(self.measured.values()) {
             let stream = work.stream();
             if aside.contains(&stream) {
                 continue;
@@ -274,7 +288,7 @@ impl<S: Store> Engine<S> {
     /// When something that waits is due.
     pub fn work_at(&self) -> Option<Timestamp> {
         let mut streams = BTreeSet::new();
-        let first = self.here.held.values().filter(|work| streams.insert(work.stream()));
+        let first = self.here.open().filter(|work| streams.insert(work.stream()));
         first.take(ASIDE_MAX).map(|work| work.due).min()
     }
 
@@ -323,11 +337,36 @@ impl<S: Store> Engine<S> {
     /// Takes a row away. If it was gone, another process has acted.
     async fn end(&mut self, now: Timestamp, place: Place, dead: Vec<Dead>) -> Result<(), Error> {
         if let Place::Row(row) = place {
-            let change = Change { step: Some(Step::Done(vec![row])), dead, ..Change::default() };
+            let change = Change { steps: vec![Step::Done(vec![row])], dead, ..Change::default() };
             self.store.write(&change).await?;
         }
         self.here.gone(now, place);
         Ok(())
+    }
+
+    /// They were acted upon, as [`Engine::done`] has it. If nothing came of it, that is not written yet but together
+    /// with what is taken next: acting on them again, should this process die before, changes nothing.
+    pub async fn note_done(&mut self, now: Timestamp, done: &[(Work, Acted)]) -> Result<(), Error> {
+        self.end_noted(now).await?;
+        let rows: BTreeSet<_> = done.iter().filter_map(|(work, _)| work.row()).collect();
+        if rows.len() < done.len() || done.iter().any(|(_, acted)| *acted != Acted::default()) {
+            return self.done(now, done).await;
+        }
+        self.here.noted = rows;
+        Ok(())
+    }
+
+    /// Writes the end of those that nothing has taken along.
+    pub async fn end_noted(&mut self, now: Timestamp) -> Result<(), Error> {
+        let held = |row: RowId| Some((self.here.held.get(&row.number)?.clone(), Acted::default()));
+        let done: Vec<_> = self.here.noted().into_iter().filter_map(held).collect();
+        self.done(now, &done).await
+    }
+
+    /// These rows are gone.
+    pub(super) fn ended(&mut self, now: Timestamp, rows: &[RowId]) {
+        rows.iter().for_each(|row| self.here.gone(now, Place::Row(*row)));
+        self.counts.add(What::Handled, "here", "done", rows.len() as u64);
     }
 
     /// They were acted upon. What that publishes is taken in the same transaction; where somebody else was
@@ -395,8 +434,8 @@ impl<S: Store> Engine<S> {
         done: &[(Work, Acted)],
         known_ids: &BTreeSet<EnvelopeId>,
     ) -> Result<(Change, u64), Error> {
-        let step = Some(Step::Done(done.iter().filter_map(|(work, _)| work.row()).collect()));
-        let (mut change, mut dropped) = (Change { step, ..Change::default() }, 0);
+        let steps = vec![Step::Done(done.iter().filter_map(|(work, _)| work.row()).collect())];
+        let (mut change, mut dropped) = (Change { steps, ..Change::default() }, 0);
         let (mut queues, mut queued, mut fresh) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
         let drafts: Vec<_> = done
             .iter()
@@ -471,9 +510,13 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
+    use crate::relay::envelope::tests::envelope;
+    use crate::relay::frame::{Content, Data, Frame, Lane};
     use crate::relay::model::Model;
+    use crate::relay::name::{Chain, Pattern};
     use crate::relay::publish::Draft;
     use crate::relay::routes::tests::lonely;
+    use crate::relay::routes::{Link, Routes};
 
     const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 
@@ -489,7 +532,11 @@ mod tests {
 
     /// A bot without links that has published these topics.
     fn bot(topics: &[&str]) -> Engine<Model> {
-        let mut engine = Engine::new(Model::default(), lonely("hub"), false, 1);
+        publishing(lonely("hub"), topics)
+    }
+
+    fn publishing(routes: Routes, topics: &[&str]) -> Engine<Model> {
+        let mut engine = Engine::new(Model::default(), routes, false, 1);
         for (n, topic) in topics.iter().enumerate() {
             let draft = Draft::test(topic, &n.to_string(), NOW);
             engine.publish(NOW, draft).now_or_never().unwrap().unwrap();
@@ -602,6 +649,58 @@ mod tests {
         let dead = engine.store().records().dead.clone();
         assert_eq!(dead.len(), 1);
         assert!(dead[0].detail.contains("rules answer each other"), "{}", dead[0].detail);
+    }
+
+    #[test]
+    fn what_nothing_came_of_ends_with_what_is_taken_next() {
+        let plain =
+            |works: Vec<Work>| -> Vec<_> { works.into_iter().map(|work| (work, Acted::default())).collect() };
+        // Another process of this bot has ended one of them, or nobody has.
+        for ended in [None, Some(1)] {
+            let (laptop, mut routes) = (BotName::new("laptop").unwrap(), lonely("hub"));
+            let link = Link { topics: vec![Pattern::new("**").unwrap()], vouch: false };
+            routes.from.insert(laptop.clone(), link);
+            let mut engine = publishing(routes, &["a", "b", "c"]);
+            let done = plain(at_once(engine.work(NOW)));
+            at_once(engine.note_done(NOW, &done));
+            assert_eq!(engine.store().records().rows.len(), 3, "it is not written yet");
+            assert!(at_once(engine.work(NOW)).is_empty(), "and they are not acted upon again");
+            assert_eq!(engine.work_at(), None);
+            ended.map(|number| engine.store().records().rows.remove(&(Out::Here, number)));
+            let sealed = Sealed::seal(envelope("laptop", "x")).unwrap();
+            let content = Content::Envelope {
+                text: sealed.text().to_owned(),
+                signature: None,
+                path: vec![laptop.clone()],
+            };
+            let (lane, id, before) = (Lane::Events, sealed.envelope().id.clone(), Chain::start());
+            let data = Data { lane, epoch: 1, base: 0, number: 0, before, id, content };
+            let now = sealed.envelope().at;
+            at_once(engine.hear(now, &laptop, Frame::Data(data)));
+            let rows = |engine: &Engine<Model>| -> Vec<_> {
+                engine.store().records().rows.keys().map(|(_, number)| *number).collect()
+            };
+            // What arrived is taken in any case.
+            assert_eq!(rows(&engine), if ended.is_none() { vec![3] } else { vec![0, 2, 3] });
+            at_once(engine.end_noted(now));
+            assert_eq!(rows(&engine), [3]);
+            assert_eq!(at_once(engine.work(now)).iter().filter_map(Work::number).collect::<Vec<_>>(), [3]);
+        }
+    }
+
+    #[test]
+    fn what_something_came_of_ends_at_once() {
+        let acts = [
+            Acted { outside: true, ..Acted::default() },
+            Acted { states: BTreeMap::from([("rule".to_owned(), "1".to_owned())]), ..Acted::default() },
+            Acted { answers: vec![Draft::test("b", "answer", NOW)], ..Acted::default() },
+        ];
+        for acted in acts {
+            let mut engine = bot(&["a"]);
+            let work = next(&mut engine, NOW).unwrap();
+            at_once(engine.note_done(NOW, &[(work, acted)]));
+            assert!(!engine.store().records().rows.contains_key(&(Out::Here, 0)));
+        }
     }
 
     #[test]

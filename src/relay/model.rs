@@ -90,23 +90,8 @@ fn dead() -> Error {
 impl Records {
     fn write(&mut self, change: &Change) -> Written {
         assert!(change.writes() <= WRITES_MAX, "a transaction of {} writes", change.writes());
-        match &change.step {
-            Some(Step::Done(rows))
-                if rows.iter().any(|row| !self.rows.contains_key(&(Out::Here, row.number))) =>
-            {
-                return Written::Passed;
-            }
-            Some(Step::Take(taken)) => {
-                let lane = self.ins.get(&(taken.peer.clone(), taken.lane));
-                let holds = |lane: &InLane| {
-                    (lane.epoch == taken.epoch || Law::EpochsTold.is_broken())
-                        && (lane.expected == taken.number || Law::NumbersInOrder.is_broken())
-                };
-                if !lane.is_some_and(holds) {
-                    return Written::Passed;
-                }
-            }
-            _ => {}
+        if !change.steps.iter().all(|step| self.holds(step)) {
+            return Written::Passed;
         }
         let known = |(kept, _): &(Kept, _)| self.envelopes.contains_key(&kept.id);
         if let Some(at) = change.envelopes.iter().position(known)
@@ -125,6 +110,17 @@ impl Records {
         Written::Done
     }
 
+    fn holds(&self, step: &Step) -> bool {
+        match step {
+            Step::Done(rows) => rows.iter().all(|row| self.rows.contains_key(&(Out::Here, row.number))),
+            Step::Take(taken) => self.ins.get(&(taken.peer.clone(), taken.lane)).is_some_and(|lane| {
+                (lane.epoch == taken.epoch || Law::EpochsTold.is_broken())
+                    && (lane.expected == taken.number || Law::NumbersInOrder.is_broken())
+            }),
+            Step::Revive { .. } => true,
+        }
+    }
+
     /// What is settled may have moved since a queue was read.
     fn same_end(&self, out: &Out, known: Option<&OutLane>) -> bool {
         let end = |lane: &OutLane| (lane.epoch, lane.next);
@@ -132,21 +128,22 @@ impl Records {
     }
 
     fn apply(&mut self, change: &Change) {
-        match &change.step {
-            Some(Step::Done(rows)) => {
-                for row in rows {
-                    let row = self.rows.remove(&(Out::Here, row.number)).expect("it was there");
-                    self.acted.push(row.id);
+        for step in &change.steps {
+            match step {
+                Step::Done(rows) => {
+                    for row in rows {
+                        let row = self.rows.remove(&(Out::Here, row.number)).expect("it was there");
+                        self.acted.push(row.id);
+                    }
                 }
+                Step::Take(taken) => {
+                    let (epoch, expected, chain) = (taken.epoch, taken.next, Some(taken.chain.clone()));
+                    self.ins.insert((taken.peer.clone(), taken.lane), InLane { epoch, expected, chain });
+                }
+                Step::Revive { lane, .. } => self.dead.retain(|dead| dead.lane != *lane),
             }
-            Some(Step::Take(taken)) => {
-                let (epoch, expected, chain) = (taken.epoch, taken.next, Some(taken.chain.clone()));
-                self.ins.insert((taken.peer.clone(), taken.lane), InLane { epoch, expected, chain });
-            }
-            Some(Step::Revive { lane, .. }) => self.dead.retain(|dead| dead.lane != *lane),
-            None => {}
         }
-        if self.mutant == Mutant::AckBefore && change.step.is_some() && self.crash == Crash::Dead {
+        if self.mutant == Mutant::AckBefore && !change.steps.is_empty() && self.crash == Crash::Dead {
             return;
         }
         for (kept, _) in &change.envelopes {
@@ -220,7 +217,10 @@ impl Store for Model {
     async fn rows(&self, out: &Out, from: u64, limit: u32) -> Result<Vec<Row>, Error> {
         let range = (out.clone(), from)..=(out.clone(), u64::MAX);
         self.read(|records| {
-            records.rows.range(range).take(limit as usize).map(|(_, row)| row.clone()).collect()
+            let rows = records.rows.range(range).map(|(_, row)| row);
+            let last =
+                rows.clone().nth(limit.saturating_sub(1) as usize).map_or(u64::MAX, |row| row.row.first);
+            rows.take_while(|row| row.row.first <= last).cloned().collect()
         })
     }
 

@@ -369,10 +369,14 @@ impl Bot {
         loop {
             let work = self.engine.work(now).await?;
             if work.is_empty() {
-                return Ok(());
+                // Or what ends does so with what is taken next.
+                if now.millis() % 3 == 0 {
+                    self.engine.end_noted(now).await?;
+                }
+                return self.engine.read_ahead(now).await;
             }
             let done: Vec<_> = work.into_iter().map(|work| (work, Acted::default())).collect();
-            self.engine.done(now, &done).await?;
+            self.engine.note_done(now, &done).await?;
         }
     }
 

@@ -131,7 +131,8 @@ pub async fn run<S: Store>(
     let mut told_at = Timestamp::from_millis(0);
     while !shutdown.is_cancelled() {
         fresh.tell(&mut engine, clock.now());
-        let mut wake = match turn(&mut engine, &clock, &mut actor, &mut acting).await {
+        let more = !lines.incoming.is_empty();
+        let mut wake = match turn(&mut engine, &clock, &mut actor, &mut acting, more).await {
             Ok(at) => at.since(clock.now()),
             Err(error) => {
                 warn!(%error, "the relay's store did not answer");
@@ -150,6 +151,9 @@ pub async fn run<S: Store>(
             if !matches!(shutdown.run_until_cancelled(sending).await, Some(Ok(()))) {
                 break;
             }
+        }
+        if let Err(error) = engine.read_ahead(now).await {
+            warn!(%error, "the relay's store did not answer");
         }
         let acted = async {
             match &mut acting {
@@ -182,18 +186,24 @@ pub async fn run<S: Store>(
             // A transport that has ended needs no goodbye.
             let _ = lines.outgoing.send(frame).await;
         }
+        // What is not written is acted upon again at the next start.
+        engine.end_noted(clock.now()).await
     };
     let _ = tokio::time::timeout(GOODBYE_MAX, goodbye).await;
 }
 
-/// Does what is due, and begins to act on what is next.
+/// Does what is due, and begins to act on what is next. `more`: frames have arrived that are taken next.
 async fn turn<S: Store>(
     engine: &mut Engine<S>,
     clock: &Clock,
     actor: &mut impl Act,
     acting: &mut Option<Acting>,
+    more: bool,
 ) -> Result<Timestamp, Error> {
     let now = clock.now();
+    if !more {
+        engine.end_noted(now).await?;
+    }
     engine.tick(now).await?;
     let mut wake_at = engine.wake_at(now);
     if acting.is_none() {
@@ -231,7 +241,8 @@ async fn hear<S: Store>(
         }
         next = if frames.len() < TAKEN_TOGETHER { lines.incoming.try_recv().ok() } else { None };
     }
-    engine.hear_all(clock.now(), frames).await
+    engine.hear_all(clock.now(), frames).await?;
+    engine.end_noted(clock.now()).await
 }
 
 async fn finish<S: Store>(engine: &mut Engine<S>, now: Timestamp, results: Results) -> Result<(), Error> {
@@ -242,7 +253,7 @@ async fn finish<S: Store>(engine: &mut Engine<S>, now: Timestamp, results: Resul
             Err(failure) => failed = Some((work, failure)),
         }
     }
-    engine.done(now, &done).await?;
+    engine.note_done(now, &done).await?;
     match failed {
         None => Ok(()),
         Some((work, Failure::Again(why))) => engine.failed(now, &work, &why).await,

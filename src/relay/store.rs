@@ -213,7 +213,7 @@ pub enum Step {
 /// One transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Change {
-    pub step: Option<Step>,
+    pub steps: Vec<Step>,
     /// None of them may be there.
     pub envelopes: Vec<(Kept, Option<BotName>)>,
     pub joining: Vec<Joining>,
@@ -222,19 +222,22 @@ pub struct Change {
     pub states: Vec<StateRecord>,
 }
 
-impl Change {
-    fn steps(&self) -> usize {
-        match &self.step {
-            None => 0,
-            Some(Step::Done(rows)) => by_record(rows).len(),
-            Some(_) => 1,
+impl Step {
+    /// How many writes it is.
+    fn writes(&self) -> usize {
+        match self {
+            Self::Done(rows) => by_record(rows).len(),
+            Self::Take(_) | Self::Revive { .. } => 1,
         }
     }
+}
 
+impl Change {
     /// How many writes it is.
     pub fn writes(&self) -> usize {
         let joining: usize = self.joining.iter().map(|joining| 1 + joining.count()).sum();
-        self.steps() + self.envelopes.len() + joining + self.dead.len() + self.states.len()
+        let steps: usize = self.steps.iter().map(Step::writes).sum();
+        steps + self.envelopes.len() + joining + self.dead.len() + self.states.len()
     }
 }
 
@@ -251,7 +254,7 @@ fn by_record(rows: &[RowId]) -> BTreeMap<(u64, u64), BTreeSet<u64>> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
     Done,
-    /// Nothing was written: what it depends on does not hold.
+    /// Nothing was written: a step that it depends on does not hold.
     Passed,
     /// Nothing was written: this one of its envelopes is there.
     Known(usize),
@@ -290,7 +293,7 @@ pub trait Store: Send + Sync {
         peer: &BotName,
         lane: Lane,
     ) -> impl Future<Output = Result<Option<InLane>, Error>> + Send;
-    /// Rows of a queue in order, from a number on.
+    /// Rows of a queue in order, from a number on: as many, and those that joined it with the last.
     fn rows(&self, out: &Out, from: u64, limit: u32) -> impl Future<Output = Result<Vec<Row>, Error>> + Send;
     /// Those of the envelopes that are there.
     fn kept_all(
@@ -614,8 +617,8 @@ fn transaction(change: &Change) -> (Transaction, Vec<Part>) {
     let mut digest = Fingerprint::default();
     change.hash(&mut digest);
     let mut transaction = Transaction::new(Token::new(&base32(&digest.0.finalize())[..TOKEN_LENGTH]));
-    if let Some(step) = &change.step {
-        parts.extend(std::iter::repeat_n(Part::Step, change.steps()));
+    for step in &change.steps {
+        parts.extend(std::iter::repeat_n(Part::Step, step.writes()));
         transaction = match step {
             Step::Done(rows) => {
                 by_record(rows).into_iter().fold(transaction, |transaction, (record, numbers)| {
@@ -773,16 +776,18 @@ impl Store for Tables {
     async fn rows(&self, out: &Out, from: u64, limit: u32) -> Result<Vec<Row>, Error> {
         let (limit, lane) = (limit as usize, || Query::<OutboxRecord>::of(out.name()));
         let (mut rows, mut next, mut begins) = (Vec::new(), from, None);
-        // Rows that joined together are read together; there are as many records as rows only if each came alone.
-        let mut count = limit.div_ceil(ROWS_TOGETHER);
-        while count > 0 {
+        // Rows that joined together are read together. Those to come are expected to be together as the last were.
+        let (mut together, mut more) = (ROWS_TOGETHER, true);
+        while more && rows.len() < limit {
+            let count = (limit - rows.len()).div_ceil(together);
             let asked = u32::try_from(count).unwrap_or(u32::MAX);
             let records = self.0.query_first(lane().at_least(next), asked).await?;
             begins = begins.or(records.first().map(|record| record.number));
-            next = records.last().map_or(next, OutboxRecord::end);
-            let more = records.len() == count;
+            if let Some(last) = records.last() {
+                (next, together) = (last.end(), last.ids.len().max(1));
+            }
+            more = records.len() == count;
             rows.extend(records.into_iter().flat_map(OutboxRecord::rows));
-            count = if more { limit.saturating_sub(rows.len()) } else { 0 };
         }
         if from > 0 && begins != Some(from) {
             // The record that it is in may begin before it.
@@ -790,7 +795,9 @@ impl Store for Tables {
             rows.splice(..0, earlier.into_iter().flat_map(OutboxRecord::rows));
         }
         rows.retain(|row| row.row.number >= from);
-        rows.truncate(limit);
+        if let Some(last) = rows.get(limit.saturating_sub(1)).map(|row| row.row.first) {
+            rows.retain(|row| row.row.first <= last);
+        }
         Ok(rows)
     }
 

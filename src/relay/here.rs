@@ -666,7 +666,9 @@ mod tests {
             assert_eq!(engine.store().records().rows.len(), 3, "it is not written yet");
             assert!(at_once(engine.work(NOW)).is_empty(), "and they are not acted upon again");
             assert_eq!(engine.work_at(), None);
-            ended.map(|number| engine.store().records().rows.remove(&(Out::Here, number)));
+            if let Some(number) = ended {
+                engine.store().records().rows.remove(&(Out::Here, number));
+            }
             let sealed = Sealed::seal(envelope("laptop", "x")).unwrap();
             let content = Content::Envelope {
                 text: sealed.text().to_owned(),
